@@ -1,0 +1,44 @@
+# Every target works on a fresh machine with Python 3.11 and git: the environment is made on the way, through constraints.txt.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+# One thread a process: two test processes on two cores are then faster, and float sums do not depend on the thread count.
+ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
+
+.PHONY: help demo test test-fast lint types bench docs clean
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+
+$(BIN)/python:
+	@(command -v $(PYTHON) >/dev/null && $(PYTHON) -m venv $(VENV)) || python3 -m venv $(VENV)
+	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version)'
+
+$(VENV)/.train: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "installing twinkle-workbench[train] into $(VENV) (about 2 GB, a minute or two) ..."
+	@$(PIP) -e '.[train]'
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "installing twinkle-workbench[dev] into $(VENV) (about 2 GB, a minute or two) ..."
+	@$(PIP) -e '.[dev]'
+	@touch $@ $(VENV)/.train
+
+demo: $(VENV)/.train  ## train a tiny model to say who it is (no network, under two minutes)
+	@$(BIN)/twinkle demo
+
+test: $(VENV)/.dev  ## everything: lint, types, all tests
+	@$(MAKE) --no-print-directory lint types
+	@$(ONE_THREAD) $(BIN)/pytest -n 2 --dist worksteal
+
+test-fast: $(VENV)/.dev  ## the tests to run after each change (under two minutes)
+	@$(ONE_THREAD) $(BIN)/pytest -n 2 --dist worksteal -m 'not slow' -q
+
+lint: $(VENV)/.dev  ## ruff
+	@$(BIN)/ruff check .
+
+types: $(VENV)/.dev  ## mypy, strict on every room
+	@$(BIN)/mypy
+
+clean:  ## remove the environment and what tools left
+	rm -rf $(VENV) build dist *.egg-info src/*.egg-info .mypy_cache .pytest_cache .ruff_cache

@@ -1,0 +1,1 @@
+"""The command line ``twinkle``: one file a command group."""

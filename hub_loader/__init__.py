@@ -1,0 +1,1 @@
+"""Components from a hub or a folder: fetched, verified, approved, then loaded."""

@@ -1,0 +1,3 @@
+"""What the hub loader tells the core."""
+
+from __future__ import annotations

@@ -1,0 +1,1 @@
+"""Built-in components: plugins like any other, a folder a kind."""

@@ -1,0 +1,13 @@
+"""Built-in data loaders."""
+
+from __future__ import annotations
+
+from twinkle.core.hookspecs import hookimpl
+
+COMPONENTS: dict[str, str] = {}
+
+
+@hookimpl
+def twinkle_dataloaders() -> dict[str, str]:
+    """The names of this folder."""
+    return COMPONENTS

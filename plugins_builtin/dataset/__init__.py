@@ -1,0 +1,13 @@
+"""Built-in data sets."""
+
+from __future__ import annotations
+
+from twinkle.core.hookspecs import hookimpl
+
+COMPONENTS: dict[str, str] = {}
+
+
+@hookimpl
+def twinkle_datasets() -> dict[str, str]:
+    """The names of this folder."""
+    return COMPONENTS

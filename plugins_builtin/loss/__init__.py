@@ -1,0 +1,13 @@
+"""Built-in losses."""
+
+from __future__ import annotations
+
+from twinkle.core.hookspecs import hookimpl
+
+COMPONENTS: dict[str, str] = {"cross_entropy": "twinkle.plugins_builtin.loss._cross_entropy:CrossEntropyLoss"}
+
+
+@hookimpl
+def twinkle_losses() -> dict[str, str]:
+    """The names of this folder."""
+    return COMPONENTS

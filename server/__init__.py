@@ -1,0 +1,1 @@
+"""The training server: HTTP in front, one engine behind."""

@@ -1,0 +1,34 @@
+"""Fixtures for every test: a fresh process context, and no network but loopback."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from twinkle.core.runtime.context import ProcessContext, use_context
+from twinkle.core.settings import Settings
+
+
+@pytest.fixture(autouse=True)
+def context(tmp_path: Path) -> Iterator[ProcessContext]:
+    """A context of its own for each test, with settings from an empty environment and a home that is thrown away."""
+    settings = Settings.load(environ={"TWINKLE_HOME": str(tmp_path / "twinkle_home")}, project=tmp_path)
+    with use_context(ProcessContext.fresh(settings)) as fresh:
+        yield fresh
+
+
+@pytest.fixture(autouse=True)
+def loopback_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection that would leave this machine is an error of the test."""
+    connect = socket.socket.connect
+
+    def guarded(self: socket.socket, address: Any) -> None:
+        if self.family in (socket.AF_INET, socket.AF_INET6) and address[0] not in {"127.0.0.1", "::1", "localhost"}:
+            raise AssertionError(f"a test tried to reach {address}: only loopback is allowed")
+        connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", guarded)
