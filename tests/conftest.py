@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tiny_model import make_model, make_tokenizer
 
 from twinkle.core.runtime.context import ProcessContext, use_context
 from twinkle.core.settings import Settings
@@ -32,3 +33,15 @@ def loopback_only(monkeypatch: pytest.MonkeyPatch) -> None:
         connect(self, address)
 
     monkeypatch.setattr(socket.socket, "connect", guarded)
+
+
+@pytest.fixture(scope="session")
+def tiny_tokenizer_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the tiny tokenizer and its ChatML template. Shared: read it only."""
+    return make_tokenizer(tmp_path_factory.mktemp("tiny_tokenizer"))
+
+
+@pytest.fixture(scope="session")
+def tiny_model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a tiny random Qwen3 and its tokenizer. Shared: read it only."""
+    return make_model(tmp_path_factory.mktemp("tiny_model"))
