@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-import importlib
 import types
 
 from twinkle.core.errors import ContractViolation
+from twinkle.core.import_string import import_attribute
 from twinkle.core.kinds import KindSpec
+
+
+def contract_class(spec: KindSpec) -> type:
+    """The protocol that components of this kind fulfil."""
+    contract = import_attribute(spec.contract, f"the contract of the kind {spec.name!r}")
+    if not isinstance(contract, type):
+        raise ContractViolation(f"the contract of the kind {spec.name!r} has to be a class, {spec.contract} is {contract!r}")
+    return contract
 
 
 def required_methods(spec: KindSpec) -> frozenset[str]:
     """The abstract methods of the kind's contract."""
-    module, _, name = spec.contract.partition(":")
-    contract: type = getattr(importlib.import_module(module), name)
-    methods: frozenset[str] = contract.__abstractmethods__  # type: ignore[attr-defined]
-    return methods
+    return _abstract_methods(contract_class(spec))
 
 
 def check_contract(spec: KindSpec, component: object, what: str) -> None:
@@ -24,6 +29,14 @@ def check_contract(spec: KindSpec, component: object, what: str) -> None:
             raise ContractViolation(f"{what} is a function, but a {spec.name} is a class: see {spec.contract}")
         return
     holder = component if isinstance(component, type) else type(component)
-    missing = sorted(m for m in required_methods(spec) if not callable(getattr(holder, m, None)))
-    if missing:
+    missing = sorted(method for method in required_methods(spec) if not _has_method(holder, method))
+    if missing and not (spec.takes_function and _has_method(holder, "__call__")):
         raise ContractViolation(f"{what} is no {spec.name}: it lacks {', '.join(missing)}; the contract is {spec.contract}")
+
+
+def _has_method(holder: type, method: str) -> bool:
+    return method not in _abstract_methods(holder) and callable(getattr(holder, method, None))
+
+
+def _abstract_methods(cls: type) -> frozenset[str]:
+    return frozenset(getattr(cls, "__abstractmethods__", ()))  # only classes with abstract methods have the attribute

@@ -1,0 +1,1 @@
+"""Where bytes come from: one file a hub, and the folder of this machine."""
