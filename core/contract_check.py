@@ -1,4 +1,4 @@
-"""Does an object fulfil the contract of its kind? Only what can be seen without running it: the methods that the contract calls abstract."""
+"""Does an object fulfil the contract of its kind? Only what shows without running it: the methods that the contract calls abstract."""
 
 from __future__ import annotations
 

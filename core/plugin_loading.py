@@ -6,8 +6,9 @@ import importlib
 import re
 from dataclasses import dataclass
 
-from twinkle.core.errors import BrokenComponent
+from twinkle.core.errors import BrokenComponent, InvalidConfig
 from twinkle.core.settings import Settings
+from twinkle.core.suggestion import did_you_mean
 
 ENTRY_POINT_GROUP = "twinkle"
 
@@ -32,9 +33,9 @@ BUILTIN_PLUGINS: tuple[str, ...] = (
 """Light hook modules of our own. They are imported by name, as a stranger's would be: core imports no room."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class LoadedPlugin:
-    """A registered plugin."""
+    """A plugin that was imported."""
 
     name: str
     dist: str | None
@@ -43,30 +44,33 @@ class LoadedPlugin:
     target: object
     """The module or object that carries the hooks."""
     entry: str = ""
+    """Where it was imported from; empty for an object that was registered by hand."""
 
     @property
     def package(self) -> str:
         """What users write before the slash."""
         return self.dist or "twinkle"
 
-    def has_package(self, package: str) -> bool:
-        """Whether ``package`` means this plugin, in any spelling of a distribution name, or by its import name."""
-        top_module = self.entry.partition(":")[0].partition(".")[0]
-        return normalized(package) in {normalized(self.package), normalized(top_module)} or (self.dist is None and package == "twinkle")
+    @property
+    def top_module(self) -> str:
+        """The import package that it lies in."""
+        return self.entry.partition(":")[0].partition(".")[0]
 
 
 @dataclass(frozen=True, slots=True)
 class BrokenPlugin:
-    """A plugin that was left out, and why."""
+    """A plugin, or one hook of it, that was left out, and why."""
 
     name: str
     dist: str | None
     version: str | None
     error: BaseException
+    where: str = "import"
+    """``import``, ``register`` or the name of the hook that failed."""
 
     def __str__(self) -> str:
         version = f" {self.version}" if self.version else ""
-        return f"{self.dist or self.name}{version}: {type(self.error).__name__}: {self.error}"
+        return f"{self.dist or self.name}{version}, {self.where}: {type(self.error).__name__}: {self.error}"
 
 
 def normalized(dist: str) -> str:
@@ -91,22 +95,27 @@ def load_installed_plugins(settings: Settings) -> tuple[list[LoadedPlugin], list
         return [], []
     import importlib_metadata  # costs 20 ms, which `import twinkle` must not pay
 
+    wanted = {normalized(name): name for name in settings.plugins or ()}
+    known: set[str] = set()
     loaded: list[LoadedPlugin] = []
     broken: list[BrokenPlugin] = []
     seen: set[tuple[str, str]] = set()
     for point in importlib_metadata.entry_points(group=ENTRY_POINT_GROUP):
         dist, version = (point.dist.name, point.dist.version) if point.dist is not None else (point.name, None)
-        if settings.plugins is not None and not {point.name, dist, normalized(dist)} & settings.plugins:
-            continue
+        names = {normalized(point.name), normalized(dist)}
+        known |= names
         key = (normalized(dist), point.value)
-        if key in seen:
+        if key in seen or (settings.plugins is not None and names.isdisjoint(wanted)):
             continue
         seen.add(key)
         name = f"{normalized(dist)}:{point.name}"
         try:
             loaded.append(LoadedPlugin(name=name, dist=dist, version=version, target=point.load(), entry=point.value))
-        except Exception as error:
-            if settings.plugins_strict:
-                raise BrokenComponent(f"plugin {dist} {version}: {type(error).__name__}: {error}") from error
+        except (Exception, SystemExit) as error:  # noqa: BLE001  # recorded, raised when strict; an import can also call sys.exit()
             broken.append(BrokenPlugin(name=name, dist=dist, version=version, error=error))
+    for missing in wanted.keys() - known:
+        message = f"TWINKLE_PLUGINS names {wanted[missing]!r}, which no installed package announces.{did_you_mean(missing, known)}"
+        broken.append(BrokenPlugin(name=wanted[missing], dist=None, version=None, error=InvalidConfig(message)))
+    if broken and settings.plugins_strict:
+        raise BrokenComponent(f"plugin {broken[0]}") from broken[0].error
     return loaded, broken

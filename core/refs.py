@@ -4,7 +4,7 @@
 
     name-ref   = [kind ":"] [package "/"] name             "dapo", "loss:dapo", "my_pkg/dapo", "loss:my_pkg/dapo"
     hub-ref    = scheme "://" owner "/" repo ["@" revision] ["#" component]
-    file-ref   = "file:" path ["#" component]
+    file-ref   = "file:" path ["#" component]              path begins with "/", "./" or "../"
     py-ref     = "py:" dotted ":" attribute                 only from code, the command line or a local config
 
 Parsing does no I/O. A bare ``owner/repo`` is a package-qualified name, never a hub id; ids of models and data
@@ -28,6 +28,7 @@ _SEGMENT = re.compile(_PACKAGE, re.ASCII)
 _SCHEME = re.compile(r"[a-z][a-z0-9]{0,15}", re.ASCII)
 _COMMIT = re.compile(r"[0-9a-f]{40}", re.ASCII)
 _REVISION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,99}", re.ASCII)
+_PATH = re.compile(r"(?:/(?!/)|\.\.?(?:/|$))[^#\x00-\x1f\x7f]*")
 _DOTTED = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*", re.ASCII)
 
 
@@ -94,6 +95,11 @@ class PyRef:
 Ref = NameRef | HubRef | FileRef | PyRef
 
 
+def is_name(text: str) -> bool:
+    """Whether a component can be announced by the name ``text``."""
+    return _COMPONENT.fullmatch(text) is not None
+
+
 def parse(text: str) -> Ref:
     """The reference that ``text`` writes.
 
@@ -129,8 +135,8 @@ def parse_repo(text: str) -> HubRef:
 
 def _parse_file(text: str) -> FileRef:
     path, has_component, component = text.removeprefix("file:").partition("#")
-    if not path or "\0" in path or path.startswith("//"):
-        raise InvalidRef(f"{text!r}: expected 'file:' and a path ('file:./mine' or 'file:/home/me/mine'), got {path!r}")
+    if not _PATH.fullmatch(path):
+        raise InvalidRef(f"{text!r}: expected 'file:' and a path that begins with '/', './' or '../' ('file:./mine'), got {path!r}")
     return FileRef(path, _component(text, component) if has_component else None)
 
 
@@ -149,7 +155,7 @@ def _parse_hub(text: str) -> HubRef:
     path, has_revision, revision = rest.partition("@")
     segments = path.split("/")
     if len(segments) == 3 and segments[0] in {"models", "datasets", "spaces"}:
-        raise InvalidRef(f"{text!r}: the type is not part of an id; write '{scheme}://{segments[1]}/{segments[2]}'")
+        raise InvalidRef(f"{text!r}: the type is not part of an id; write {scheme + '://' + '/'.join(segments[1:])!r}")
     if len(segments) != 2:
         raise InvalidRef(f"{text!r}: expected '{scheme}://owner/repo[@revision][#component]', got {len(segments)} path segments")
     for part, segment in zip(("owner", "repo"), segments, strict=True):

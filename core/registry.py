@@ -1,65 +1,43 @@
-"""The registry: collects the names that plugins announce, resolves them, imports what was resolved, and says why.
+"""The registry: resolves names to components, imports what was resolved, and says why.
 
 Listing and resolving import no component: names map to import strings until somebody asks for ``Resolved.cls``.
 """
 
 from __future__ import annotations
 
-import importlib
 import threading
 import types
 import warnings
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
 import pluggy
 
-from twinkle.core import hookspecs
+from twinkle.core.component_index import Component, ComponentIndex
 from twinkle.core.contract_check import check_contract
-from twinkle.core.errors import AmbiguousComponent, BrokenComponent, HubUnavailable, InvalidArgument, InvalidConfig, UnknownComponent
-from twinkle.core.kinds import KINDS, KindSpec
-from twinkle.core.plugin_loading import BrokenPlugin, LoadedPlugin, load_builtin_plugins, load_installed_plugins
+from twinkle.core.errors import HubUnavailable, InvalidArgument, InvalidConfig, UnknownComponent
+from twinkle.core.import_string import import_attribute
+from twinkle.core.kinds import KindSpec
+from twinkle.core.plugin_loading import BrokenPlugin, LoadedPlugin, normalized
+from twinkle.core.plugin_set import PluginSet
 from twinkle.core.refs import FileRef, HubRef, NameRef, PyRef, parse
 from twinkle.core.resolved import Resolved
 from twinkle.core.settings import Settings
 from twinkle.core.suggestion import did_you_mean
 
 
-@dataclass(frozen=True, slots=True)
-class Component:
-    """One announced name of one plugin: a row of ``twinkle components list``."""
-
-    kind: str
-    name: str
-    target: type[Any] | str
-    """The class, or ``module:Class``."""
-    plugin: LoadedPlugin
-
-    @property
-    def entry(self) -> str:
-        """``module:Class``."""
-        return self.target if isinstance(self.target, str) else f"{self.target.__module__}:{self.target.__qualname__}"
-
-    @property
-    def class_name(self) -> str:
-        """What stands after the colon: the second name that resolves to it."""
-        return self.entry.rpartition(":")[2]
-
-
 class Registry:
-    """Names to components. Thread-safe; every test makes a fresh one."""
+    """Names to components. Thread-safe; every test makes a fresh one. Plugins load at the first question."""
 
     def __init__(self, settings: Settings | None = None) -> None:
         self.settings = Settings.load() if settings is None else settings
         self._lock = threading.RLock()
-        self._manager: pluggy.PluginManager | None = None
-        self._plugins: dict[str, LoadedPlugin] = {}
-        self._broken: list[BrokenPlugin] = []
-        self._kinds: dict[str, KindSpec] = {}
-        self._components: dict[str, dict[str, tuple[Component, ...]]] = {}
+        self._plugins: PluginSet | None = None
+        self._loading_plugins = False
+        self._indexes: dict[str, ComponentIndex] = {}
         self._resolved: dict[tuple[str, str], Resolved] = {}
-        self._loaded: dict[tuple[str, str, str | None, str | None], Any] = {}
+        self._loaded: dict[tuple[str | None, ...], Any] = {}
+        self._warned: set[tuple[str, str]] = set()
         self._frozen = False
 
     # ---- what there is
@@ -67,30 +45,26 @@ class Registry:
     @property
     def kinds(self) -> Mapping[str, KindSpec]:
         """Every kind, ours and those that plugins bring."""
-        self._ensure_plugins()
-        return self._kinds
+        return self._plugin_set().kinds
 
     @property
     def plugins(self) -> tuple[LoadedPlugin, ...]:
         """The plugins that are registered, built-in ones first."""
-        self._ensure_plugins()
-        return tuple(self._plugins.values())
+        return tuple(self._plugin_set().plugins.values())
 
     @property
     def broken_plugins(self) -> tuple[BrokenPlugin, ...]:
-        """Plugins that could not be loaded, or whose hooks failed; they are left out and everything else works."""
-        self._ensure_plugins()
-        return tuple(self._broken)
+        """Plugins, or single hooks of them, that failed and are left out. A hook is called when its kind is first looked up."""
+        return self._plugin_set().broken
 
     @property
     def hook(self) -> pluggy.HookRelay:
         """The hooks, to call."""
-        return self._ensure_plugins().hook
+        return self._plugin_set().hook
 
     def components(self, kind: str) -> tuple[Component, ...]:
         """The announced components of ``kind``, each once, in order of their names. Imports none of them."""
-        found = {c for group in self._names(self._spec(kind).name).values() for c in group}
-        return tuple(sorted(found, key=lambda c: (c.name, c.plugin.name)))
+        return self._index(self._spec(kind)).components
 
     # ---- finding
 
@@ -113,13 +87,12 @@ class Registry:
         ref = parse(text)
         match ref:
             case NameRef():
-                resolved = self._resolve_name(spec, ref, text)
-                with self._lock:
-                    self._resolved[kind, text] = resolved
+                with self._lock:  # against a plugin that is registered meanwhile: the answer would be kept after its index is gone
+                    resolved = self._resolved[kind, text] = self._resolve_name(spec, ref, text)
                 return resolved
             case PyRef(module, attribute):
-                entry = f"{module}:{attribute}"
                 trace = (f"{text!r} names an importable object",)
+                entry = f"{module}:{attribute}"
                 return Resolved(kind=kind, name=attribute, entry=entry, origin="py", ref=text, trust="local", trace=trace, loader=self.load)
             case HubRef() | FileRef():
                 source = self.hook.twinkle_component_source(ref=ref)
@@ -133,38 +106,20 @@ class Registry:
 
     def _resolve_name(self, spec: KindSpec, ref: NameRef, text: str) -> Resolved:
         if ref.kind not in (None, spec.name):
-            raise UnknownComponent(f"{text!r} names a {ref.kind}, but a {spec.name} is asked for here")
-        names = self._names(spec.name)
-        candidates = names.get(ref.name, ())
-        if ref.package is not None:
-            mine = [c for c in candidates if c.plugin.has_package(ref.package)]
-            if not mine:
-                raise UnknownComponent(self._missing(spec, ref, names))
-            return self._found(mine[0], text, f"{text!r} names package {ref.package!r}")
-        override = self.settings.overrides.get(f"{spec.name}:{ref.name}")
-        if override is not None:
-            inner = self._resolve_name(spec, _override_ref(spec, ref.name, override), override)
-            trace = (f"[tool.twinkle.override] puts {override!r} before {spec.name}:{ref.name}", *inner.trace)
-            return Resolved(**{**inner.__dict__, "ref": text, "trace": trace})
-        if not candidates:
-            raise UnknownComponent(self._missing(spec, ref, names))
-        builtin = [c for c in candidates if c.plugin.dist is None]
-        installed = [c for c in candidates if c.plugin.dist is not None]
-        if builtin:
-            if installed:
-                others = " or ".join(f"{c.plugin.package}/{c.name}" for c in installed)
-                message = f"{spec.name} {ref.name!r} is built in and installed: the built-in one is used; write {others} for the other"
-                warnings.warn(message, stacklevel=5)
-            return self._found(builtin[0], text, f"{ref.name!r} is built in")
-        if len(installed) > 1:
-            others = ", ".join(f"{c.plugin.package}/{c.name}" for c in installed)
-            raise AmbiguousComponent(f"{spec.name} {ref.name!r} is announced by several packages; write one of: {others}")
-        return self._found(installed[0], text, f"{ref.name!r} is announced by {installed[0].plugin.package} alone")
-
-    def _found(self, component: Component, text: str, why: str) -> Resolved:
+            hint = "" if ref.kind in self.kinds else f" There is no kind {ref.kind!r}; an id on a hub is written 'ms://owner/repo'."
+            raise UnknownComponent(f"{text!r} names a {ref.kind}, but a {spec.name} is asked for here.{hint}")
+        choice = self._index(spec).choose(ref, self.settings.overrides)
+        if choice is None:
+            raise UnknownComponent(self._missing(spec, ref))
+        component = choice.component
         plugin = component.plugin
+        if choice.shadowed and (spec.name, component.name) not in self._warned:
+            self._warned.add((spec.name, component.name))
+            others = " or ".join(repr(c.qualified) for c in choice.shadowed)
+            message = f"{spec.name} {ref.name!r} is built in and installed: the built-in one is used; write {others} for the other"
+            warnings.warn(message, stacklevel=5)  # the caller of twinkle.resolve
         return Resolved(
-            kind=component.kind,
+            kind=spec.name,
             name=component.name,
             entry=component.entry,
             origin="builtin" if plugin.dist is None else "dist",
@@ -172,7 +127,7 @@ class Registry:
             dist=plugin.dist,
             version=plugin.version,
             trust="builtin" if plugin.dist is None else "installed",
-            trace=(why, f"plugin {plugin.name} gives {component.entry}"),
+            trace=(*choice.reasons, f"plugin {plugin.name} gives {component.entry}"),
             loader=self.load,
         )
 
@@ -181,27 +136,29 @@ class Registry:
         if isinstance(obj, Resolved):
             if obj.kind != kind:
                 raise InvalidArgument(f"{obj.ref!r} was resolved as a {obj.kind}, but a {kind} is asked for here")
-            return obj.bound_to(self.load)
-        check_contract(spec, obj, repr(obj))
+            return self.bind(obj)
         named = obj if isinstance(obj, type | types.FunctionType) else type(obj)
         entry = f"{named.__module__}:{named.__qualname__}"
+        check_contract(spec, obj, entry if named is obj else f"an instance of {entry}")
+        trace = ("an object was given: it is used as it is",)
         return Resolved(
-            kind=kind,
-            name=named.__name__,
-            entry=entry,
-            origin="object",
-            ref=entry,
-            trust="object",
-            trace=("an object was given: it is used as it is",),
-            loader=lambda _: obj,
+            kind=kind, name=named.__name__, entry=entry, origin="object", ref=entry, trust="object", trace=trace, given=obj
         )
 
-    def _missing(self, spec: KindSpec, ref: NameRef, names: Mapping[str, object]) -> str:
-        message = f"no {spec.name} is named {str(ref)!r}.{did_you_mean(ref.name, names)}"
-        elsewhere = sorted(k for k, index in self._components.items() if k != spec.name and ref.name in index)
+    def _missing(self, spec: KindSpec, ref: NameRef) -> str:
+        """Why ``ref`` was not found, and every cure that can be thought of."""
+        message = f"no {spec.name} is named {str(ref)!r}."
+        packages = {name for p in self.plugins for name in (p.package, p.top_module)}
+        if ref.package is not None and normalized(ref.package) not in map(normalized, packages):
+            known = ", ".join(sorted({p.package for p in self.plugins}))
+            message += f" No plugin comes from a package {ref.package!r}; there are: {known}."
+            message += f" A repository on a hub is written 'ms://{ref.package}/{ref.name}'."
+        else:
+            message += did_you_mean(ref.name, self._index(spec).names)
+        elsewhere = sorted(kind for kind, other in self.kinds.items() if kind != spec.name and ref.name in self._index(other))
         if elsewhere:
             message += f" There is a {' and a '.join(elsewhere)} of that name."
-        for broken in self._broken:
+        for broken in self.broken_plugins:
             message += f" It might be provided by the broken plugin {broken}."
         return message
 
@@ -215,18 +172,19 @@ class Registry:
             ContractViolation: what was imported is no component of its kind.
         """
         if resolved.origin == "object":
-            return resolved.cls
-        key = (resolved.kind, resolved.entry, resolved.repo, resolved.h1)
+            return resolved.given
+        key = (resolved.kind, resolved.entry, resolved.dist, resolved.repo, resolved.h1)
         loaded = self._loaded.get(key)
         if loaded is not None:
             return loaded
+        # No lock is held while importing: a module that is being imported elsewhere may itself be asking this registry.
+        imported = self._import(resolved)
+        check_contract(self._spec(resolved.kind), imported, f"{resolved.kind} {resolved.ref!r}")
         with self._lock:
-            loaded = self._loaded.get(key)
-            if loaded is None:
-                loaded = self._import(resolved)
-                check_contract(self._spec(resolved.kind), loaded, f"{resolved.kind} {resolved.ref!r}")
-                self.hook.twinkle_component_loaded(resolved=resolved, cls=loaded)
-                self._loaded[key] = loaded
+            is_first = key not in self._loaded
+            loaded = self._loaded.setdefault(key, imported)
+        if is_first:
+            self.tell("twinkle_component_loaded", resolved=resolved, cls=loaded)
         return loaded
 
     def bind(self, resolved: Resolved) -> Resolved:
@@ -235,159 +193,80 @@ class Registry:
 
     def _import(self, resolved: Resolved) -> Any:
         if resolved.origin in ("hub", "file"):
-            ref = parse(resolved.ref)
-            source = self.hook.twinkle_component_source(ref=ref)
+            source = self.hook.twinkle_component_source(ref=parse(resolved.ref))
             if source is None:
                 raise HubUnavailable(f"{resolved.ref!r}: the plugin that resolved it is gone from this process")
             return source.load(resolved)
-        for component in self._names(resolved.kind).get(resolved.name, ()):
-            if component.entry == resolved.entry and not isinstance(component.target, str):
+        for component in self.components(resolved.kind):
+            same = component.entry == resolved.entry and component.plugin.dist == resolved.dist
+            if same and not isinstance(component.target, str):
                 return component.target
-        module_name, _, attribute = resolved.entry.partition(":")
-        where = f"{resolved.kind} {resolved.ref!r}" + (f" of {resolved.dist} {resolved.version}" if resolved.dist else "")
-        try:
-            target: Any = importlib.import_module(module_name)
-            for part in attribute.split("."):
-                target = getattr(target, part)
-        except Exception as error:
-            raise BrokenComponent(f"{where} could not be imported from {resolved.entry}: {type(error).__name__}: {error}") from error
-        return target
+        where = f"{resolved.kind} {resolved.ref!r}" + (f" of {resolved.dist} {resolved.version or ''}".rstrip() if resolved.dist else "")
+        return import_attribute(resolved.entry, where)
 
     # ---- plugins
 
+    def tell(self, event: str, /, **arguments: object) -> None:
+        """Tells every plugin that ``event`` (``twinkle_step_ended`` ...) happened; one that raises is reported, the others are told."""
+        self._plugin_set().tell(event, arguments)
+
     def register(self, plugin: object, name: str) -> None:
-        """Adds a plugin of this process: an object or module whose functions bear ``hookimpl``.
+        """Adds a plugin of this process: an object or module whose functions bear ``hookimpl``; ``name`` stands for its package.
 
         Raises:
             InvalidConfig: the registry is frozen, or the name is taken.
+            BrokenComponent: its hooks are wrong; it was not added.
         """
-        manager = self._ensure_plugins()
+        plugins = self._plugin_set()
         with self._lock:
             if self._frozen:
                 raise InvalidConfig(f"plugin {name!r} came too late: the registry of a running server is frozen")
-            if manager.has_plugin(name):
-                raise InvalidConfig(f"a plugin named {name!r} is registered already")
-            self._add(LoadedPlugin(name=name, dist=name, version=None, target=plugin))
-            self._collect_kinds([name])
-            self._components.clear()
-            self._resolved.clear()
+            plugins.add(LoadedPlugin(name=name, dist=name, version=None, target=plugin))
+            self._indexes = {}
+            self._resolved = {}
 
     def freeze(self) -> None:
         """No plugin can be added from here on."""
-        self._ensure_plugins()
-        self._frozen = True
-
-    def _ensure_plugins(self) -> pluggy.PluginManager:
-        manager = self._manager
-        if manager is not None:
-            return manager
         with self._lock:
-            if self._manager is None:
-                manager = pluggy.PluginManager(hookspecs.PROJECT)
-                manager.add_hookspecs(hookspecs)
-                self._manager = manager
-                self._kinds = {spec.name: spec for spec in KINDS}
-                for plugin in load_builtin_plugins():
-                    self._add(plugin)
-                loaded, broken = load_installed_plugins(self.settings)
-                self._broken.extend(broken)
-                for plugin in loaded:
-                    self._add_isolated(plugin)
-                self._collect_kinds([p.name for p in self._plugins.values()])
-            return self._manager
+            self._plugin_set()
+            self._frozen = True
 
-    def _add(self, plugin: LoadedPlugin) -> None:
-        assert self._manager is not None
-        self._manager.register(plugin.target, name=plugin.name)
-        self._plugins[plugin.name] = plugin
-
-    def _add_isolated(self, plugin: LoadedPlugin) -> None:
-        assert self._manager is not None
-        try:
-            self._add(plugin)
-        except Exception as error:  # noqa: BLE001  # a stranger's plugin must not take the others down: recorded, shown, raised when strict
-            if self._manager.has_plugin(plugin.name):
-                self._manager.unregister(name=plugin.name)
-            self._break(plugin, error)
-
-    def _break(self, plugin: LoadedPlugin, error: BaseException) -> None:
-        if plugin.dist is None or self.settings.plugins_strict:
-            raise BrokenComponent(f"plugin {plugin.name}: {type(error).__name__}: {error}") from error
-        self._broken.append(BrokenPlugin(name=plugin.name, dist=plugin.dist, version=plugin.version, error=error))
-
-    def _collect_kinds(self, plugin_names: Iterable[str]) -> None:
-        for plugin, kinds in self._call_each("twinkle_kinds", set(plugin_names)):
-            for spec in kinds:
-                if spec.name in self._kinds:
-                    self._break(plugin, InvalidConfig(f"it announces the kind {spec.name!r}, which exists already"))
-                    continue
-                self._add_kind(spec)
-
-    def _add_kind(self, spec: KindSpec) -> None:
-        assert self._manager is not None
-
-        def hook(api_version: int) -> None: ...
-
-        hook.__name__ = hook.__qualname__ = spec.hook
-        hook.__doc__ = f"Components of the kind {spec.name!r} by name: {spec.summary}."
-        self._manager.add_hookspecs(type("HookOfKind", (), {spec.hook: staticmethod(hookspecs.hookspec(hook))}))
-        self._kinds[spec.name] = spec
-
-    def _call_each(self, hook_name: str, only: set[str] | None = None) -> list[tuple[LoadedPlugin, Any]]:
-        """Each plugin's own answer to a collecting hook; one that raises is recorded as broken and left out."""
-        assert self._manager is not None
-        answers = []
-        for impl in getattr(self._manager.hook, hook_name).get_hookimpls():
-            plugin = self._plugins[impl.plugin_name]
-            if only is not None and plugin.name not in only:
-                continue
-            try:
-                answer = impl.function(*(hookspecs.API_VERSION for _ in impl.argnames))
-            except Exception as error:  # noqa: BLE001  # recorded with its plugin, shown in listings, raised when strict
-                self._break(plugin, error)
-                continue
-            answers.append((plugin, answer))
-        return answers
+    def _plugin_set(self) -> PluginSet:
+        plugins = self._plugins
+        if plugins is not None:
+            return plugins
+        with self._lock:
+            if self._plugins is None:
+                if self._loading_plugins:
+                    raise InvalidConfig("a plugin asked for components while it was being imported: ask inside a function instead")
+                self._loading_plugins = True
+                try:
+                    self._plugins = PluginSet(self.settings)
+                finally:
+                    self._loading_plugins = False
+            return self._plugins
 
     def _spec(self, kind: str) -> KindSpec:
         spec = self.kinds.get(kind)
         if spec is None:
-            raise UnknownComponent(f"no kind is named {kind!r}.{did_you_mean(kind, self._kinds)}")
+            message = f"no kind is named {kind!r}.{did_you_mean(kind, self.kinds)}"
+            for broken in self.broken_plugins:
+                message += f" It might be provided by the broken plugin {broken}."
+            raise UnknownComponent(message)
         return spec
 
-    def _names(self, kind: str) -> Mapping[str, tuple[Component, ...]]:
-        index = self._components.get(kind)
+    def _index(self, spec: KindSpec) -> ComponentIndex:
+        index = self._indexes.get(spec.name)
         if index is not None:
             return index
-        spec = self._spec(kind)
         with self._lock:
-            if kind not in self._components:
-                self._components[kind] = self._index(spec)
-            return self._components[kind]
-
-    def _index(self, spec: KindSpec) -> dict[str, tuple[Component, ...]]:
-        index: dict[str, tuple[Component, ...]] = {}
-        for plugin, mapping in self._call_each(spec.hook):
-            own: dict[str, Component] = {}
-            try:
-                for name, target in mapping.items():
-                    component = Component(spec.name, name, target, plugin)
-                    for alias in dict.fromkeys((name, component.class_name)):
-                        known = own.setdefault(alias, component)
-                        if known.entry != component.entry:
-                            raise InvalidConfig(
-                                f"{spec.name} name {alias!r} stands for both {known.entry} and {component.entry}: rename one of them"
-                            )
-            except Exception as error:  # noqa: BLE001  # a malformed mapping is the plugin's fault: recorded, shown, raised when strict
-                self._break(plugin, error)
-                continue
-            for alias, component in own.items():
-                index[alias] = (*index.get(alias, ()), component)
-        return index
-
-
-def _override_ref(spec: KindSpec, name: str, override: str) -> NameRef:
-    ref = parse(override)
-    if not isinstance(ref, NameRef) or ref.package is None:
-        raise InvalidConfig(f'[tool.twinkle.override] "{spec.name}:{name}" = {override!r}: expected "package/name"')
-    return ref
+            if spec.name not in self._indexes:
+                plugins = self._plugin_set()
+                index = ComponentIndex(spec.name)
+                for plugin, announced in plugins.ask(spec.hook):
+                    try:
+                        index.add(plugin, announced)
+                    except InvalidConfig as error:
+                        plugins.report(plugin, spec.hook, error)
+                self._indexes[spec.name] = index
+            return self._indexes[spec.name]

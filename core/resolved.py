@@ -33,6 +33,8 @@ class Resolved:
     """Why this may run: "builtin", "installed", "local", "object", "lock:<line>" or "store:<when>"."""
     trace: tuple[str, ...] = ()
     """The decisions on the way, in order, for ``twinkle components why``."""
+    given: Any = field(default=None, compare=False, repr=False)
+    """The object itself, where the origin is "object". It travels as its own pickle rules allow."""
     loader: Callable[[Resolved], Any] | None = field(default=None, compare=False, repr=False)
     """Imports the component. It stays in the process: a pickled value must be bound again with ``Registry.bind``."""
 
@@ -43,6 +45,8 @@ class Resolved:
         Raises:
             BrokenComponent: it cannot be imported here.
         """
+        if self.origin == "object":
+            return self.given
         if self.loader is None:
             raise BrokenComponent(f"{self.kind} {self.ref!r} came from another process: bind it first, with Registry.bind(resolved)")
         return self.loader(self)

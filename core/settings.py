@@ -7,8 +7,10 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Literal
 
-from twinkle.core.errors import InvalidConfig
+from twinkle.core.errors import InvalidConfig, InvalidRef
+from twinkle.core.refs import NameRef, parse
 from twinkle.core.suggestion import did_you_mean
 
 _TRUE = frozenset({"1", "true", "yes", "on"})
@@ -71,8 +73,8 @@ class Settings:
             plugins_strict=_flag(env, "TWINKLE_PLUGINS_STRICT"),
             offline=_flag(env, "TWINKLE_OFFLINE"),
             locked=_flag(env, "TWINKLE_LOCKED"),
-            lock_trust_project=env.get("TWINKLE_LOCK_TRUST", "") == "project",
-            trust_remote_code=env.get("TWINKLE_TRUST_REMOTE_CODE"),
+            lock_trust_project=_choice(env, "TWINKLE_LOCK_TRUST", "project") is not None,
+            trust_remote_code=_choice(env, "TWINKLE_TRUST_REMOTE_CODE", "0", "1"),
             trusted=tuple(env.get("TWINKLE_TRUST", "").split()),
             mode=env.get("TWINKLE_MODE") or defaults.mode,
             seed=_integer(env, "TWINKLE_SEED", defaults.seed),
@@ -107,6 +109,15 @@ def _flag(env: Mapping[str, str], name: str) -> bool:
     return text in _TRUE
 
 
+def _choice(env: Mapping[str, str], name: str, *choices: str) -> str | None:
+    text = env.get(name)
+    if not text:
+        return None
+    if text not in choices:
+        raise InvalidConfig(f"{name}={text!r}: expected {' or '.join(map(repr, choices))}, or nothing")
+    return text
+
+
 def _plugins(text: str | None) -> frozenset[str] | None:
     if text is None or not text.strip():
         return None
@@ -122,12 +133,28 @@ def _overrides(pyproject: Path) -> Mapping[str, str]:
         table = tomllib.loads(pyproject.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InvalidConfig(f"{pyproject} is no TOML file: {error}") from error
-    ours = table.get("tool", {}).get("twinkle", {})
+    ours = _table(_table(table, "tool", pyproject), "twinkle", pyproject)
     for key in ours:
         if key not in _PROJECT_KEYS:
             raise InvalidConfig(f"{pyproject}: unknown key [tool.twinkle] {key!r}.{did_you_mean(key, _PROJECT_KEYS)}")
-    overrides = ours.get("override", {})
+    overrides = _table(ours, "override", pyproject)
     for key, value in overrides.items():
-        if not isinstance(value, str) or key.count(":") != 1:
+        if not (_is_name_ref(key, "kind") and _is_name_ref(value, "package")):
             raise InvalidConfig(f'{pyproject}: [tool.twinkle.override] expected "kind:name" = "package/name", got {key!r} = {value!r}')
     return dict(overrides)
+
+
+def _table(parent: Mapping[str, Any], key: str, pyproject: Path) -> Mapping[str, Any]:
+    table = parent.get(key, {})
+    if not isinstance(table, dict):
+        raise InvalidConfig(f"{pyproject}: expected {key!r} to be a table, got {table!r}")
+    return table
+
+
+def _is_name_ref(text: object, part: Literal["kind", "package"]) -> bool:
+    """Whether ``text`` is a component's name with just that part before it."""
+    try:
+        ref = parse(text) if isinstance(text, str) else None
+    except InvalidRef:
+        return False
+    return isinstance(ref, NameRef) and (ref.kind is not None, ref.package is not None) == (part == "kind", part == "package")

@@ -13,13 +13,14 @@ _NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONL
 
 
 def takes_any_keyword(function: Callable[..., Any]) -> bool:
-    """True where ``**kwargs`` in the signature makes a check of argument names impossible."""
-    return any(p.kind is inspect.Parameter.VAR_KEYWORD for p in inspect.signature(function).parameters.values())
+    """True where argument names cannot be checked: ``**kwargs``, or C code that does not tell its signature."""
+    parameters = _parameters(function)
+    return parameters is None or any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters)
 
 
 def named_parameters(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
-    """The parameters that can be given by name."""
-    return {name: p for name, p in inspect.signature(function).parameters.items() if p.kind in _NAMED}
+    """The parameters that can be given by name; of a class, those of its constructor."""
+    return {p.name: p for p in _parameters(function) or () if p.kind in _NAMED}
 
 
 def check_arguments(
@@ -41,3 +42,31 @@ def check_arguments(
     if missing:
         raise InvalidArgument(f"{what} needs the argument{'s' if len(missing) > 1 else ''} {', '.join(map(repr, missing))}")
     return arguments
+
+
+def _parameters(function: Callable[..., Any]) -> list[inspect.Parameter] | None:
+    """None where C code does not tell."""
+    target = _constructor(function) if isinstance(function, type) else function
+    if target is None:
+        return []
+    try:
+        parameters = list(inspect.signature(target).parameters.values())
+    except ValueError:
+        return None
+    return parameters[1:] if isinstance(function, type) else parameters
+
+
+def _constructor(cls: type) -> Callable[..., Any] | None:
+    """The ``__init__`` or ``__new__`` that a call of ``cls`` ends in; None where it takes nothing.
+
+    Looked up by hand, because ``inspect.signature(cls)`` answers ``(*args, **kwargs)`` for a class that inherits from a protocol, and
+    for one whose metaclass has a ``__call__``.
+    """
+    for base in cls.__mro__[:-1]:
+        if vars(base).get("_is_protocol"):
+            continue
+        for name in ("__init__", "__new__"):
+            if name in vars(base):
+                found: Callable[..., Any] = getattr(base, name)
+                return found
+    return None
