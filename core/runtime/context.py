@@ -6,10 +6,13 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from twinkle.core.device import Device, choose_device
+from twinkle.core.patch_ledger import PatchLedger
 from twinkle.core.registry import Registry
+from twinkle.core.runtime.placement import Layout, Placement
 from twinkle.core.settings import Settings
 
 if TYPE_CHECKING:
@@ -30,8 +33,14 @@ class ProcessContext:
     seed: int = 42
     full_determinism: bool = False
     lazy_collect: bool = True
+    nproc_per_node: int = 8
+    ncpu_proc_per_node: int = 8
+    placed: dict[tuple[str, str | None, DeviceMesh | None], int] = field(default_factory=dict)
+    """How many components were constructed, by class name, group and mesh: what ``get_device_placement()`` draws."""
     initialized_with: dict[str, object] | None = None
     """The arguments of ``initialize()``, to tell a repeated call from a contradicting one; None before it."""
+    patches: PatchLedger = field(default_factory=PatchLedger)
+    """The patches that are applied in this process."""
 
     @classmethod
     def fresh(cls, settings: Settings | None = None) -> ProcessContext:
@@ -44,6 +53,32 @@ class ProcessContext:
             seed=settings.seed,
             full_determinism=settings.full_determinism,
         )
+
+    @property
+    def device(self) -> Device:
+        """The device that components of this process use: the one that the settings name, else the best that is there."""
+        return choose_device(self.settings)
+
+    def layout(self) -> Layout:
+        """What executors are told of this run."""
+        return Layout(
+            settings=self.settings,
+            groups=self.groups,
+            mesh=self.mesh,
+            nproc_per_node=self.nproc_per_node,
+            ncpu_proc_per_node=self.ncpu_proc_per_node,
+        )
+
+    def record(self, placement: Placement) -> None:
+        """Counts a component that was constructed."""
+        key = (placement.cls.__name__, placement.group, placement.mesh)
+        self.placed[key] = self.placed.get(key, 0) + 1
+
+    def running_executor(self) -> Executor:
+        """The executor that ``initialize()`` started; without it, that of the settings' mode, which has nothing to start."""
+        if self.executor is None:
+            self.executor = self.registry.resolve("executor", self.mode).cls()
+        return self.executor
 
 
 class _Slot:

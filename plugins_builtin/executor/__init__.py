@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twinkle.core.hookspecs import hookimpl
 
-COMPONENTS: dict[str, str] = {}
+COMPONENTS: dict[str, str] = {"local": "twinkle.plugins_builtin.executor._local:LocalExecutor"}
 
 
 @hookimpl
