@@ -39,9 +39,21 @@ class InvalidData(TwinkleError, ValueError):
     """A file, row or sample that cannot be used; the message names it."""
 
 
+class CheckpointError(TwinkleError, OSError):
+    """A checkpoint that could not be written or read; what was there before is untouched."""
+
+
 class MissingExtra(TwinkleError, ImportError):
     """A feature whose optional dependency is not installed; the message has the command that installs it."""
 
 
 class HubUnavailable(TwinkleError, OSError):
     """No hub can serve this id: none is installed, it is unreachable, or the id is not there."""
+
+
+class PatchConflict(TwinkleError, RuntimeError):
+    """A patch that cannot be applied or reverted because of another one, or of a change behind its back; the message names the culprit."""
+
+
+class PatchRefused(TwinkleError, RuntimeError):
+    """A patch that says itself that it must not be applied here: other versions, or other code than it was written for."""

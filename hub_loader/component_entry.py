@@ -7,6 +7,7 @@ from pathlib import PurePath
 from typing import Any
 
 from twinkle.core.kinds import KindSpec
+from twinkle.core.legacy_patch import is_legacy_patch, modern_patch
 from twinkle.hub_loader.errors import NoComponent
 from twinkle.hub_loader.loader import import_module, package_of
 from twinkle.hub_loader.manifest import FILE_NAME, manifest_of
@@ -61,5 +62,9 @@ def load_entry(approval: Approval, spec: KindSpec, entry: str) -> Any:
     module = import_module(approval, module_name)
     package = package_of(approval.tree.h1)
     if attribute == ONLY:
-        return select_only(module, package, spec, approval.where)
-    return select_named(module, attribute, package, approval.where)
+        found = select_only(module, package, spec, approval.where)
+    else:
+        found = select_named(module, attribute, package, approval.where)
+    if spec.name == "patch" and isinstance(found, type) and is_legacy_patch(found):
+        return modern_patch(found)
+    return found

@@ -8,6 +8,7 @@ from typing import Any
 from twinkle.core.contract_check import contract_class, required_methods
 from twinkle.core.errors import AmbiguousComponent
 from twinkle.core.kinds import KindSpec
+from twinkle.core.legacy_patch import is_legacy_patch
 from twinkle.core.suggestion import did_you_mean
 from twinkle.hub_loader.errors import NoComponent
 from twinkle.hub_loader.manifest import Manifest, ManifestComponent
@@ -56,7 +57,7 @@ def select_only(module: types.ModuleType, package: str, spec: KindSpec, where: s
     found = {name: cls for name, cls in own.items() if contract in cls.__mro__}
     if not found:
         required = required_methods(spec)
-        found = {name: cls for name, cls in own.items() if all(callable(getattr(cls, method, None)) for method in required)}
+        found = {name: cls for name, cls in own.items() if _fulfils(cls, required, spec)}
     if not found:
         hint = " A function has to be named: write '#' and its name." if spec.takes_function else ""
         raise NoComponent(f"{where} defines no {spec.name}; the contract is {spec.contract}.{hint}")
@@ -78,6 +79,10 @@ def select_named(module: types.ModuleType, attribute: str, package: str, where: 
     if not isinstance(value, type | types.FunctionType) or not is_inside(value, package):
         raise NoComponent(f"{where}: {attribute!r} is no class or function that is defined there")
     return value
+
+
+def _fulfils(cls: type, required: frozenset[str], spec: KindSpec) -> bool:
+    return all(callable(getattr(cls, method, None)) for method in required) or (spec.name == "patch" and is_legacy_patch(cls))
 
 
 def is_inside(value: type | types.FunctionType, package: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twinkle.core.hookspecs import hookimpl
 
-COMPONENTS: dict[str, str] = {}
+COMPONENTS: dict[str, str] = {"no_split_modules": "twinkle.plugins_builtin.patch._no_split_modules:NoSplitModulesPatch"}
 
 
 @hookimpl

@@ -76,7 +76,7 @@ def test_manifest_picks_by_kind_and_name(write_files: WriteFiles) -> None:
         twinkle.resolve("loss", f"file:{folder}")
     with pytest.raises(NoComponent, match="Did you mean 'two'"):
         twinkle.resolve("loss", f"file:{folder}#twoo")
-    with pytest.raises(NoComponent, match="has no metric. It has: loss one"):
+    with pytest.raises(NoComponent, match=r"has no metric\. It has: loss one"):
         twinkle.resolve("metric", f"file:{folder}")
 
 
@@ -159,7 +159,7 @@ def test_exit_at_import_is_a_broken_component(write_files: WriteFiles) -> None:
 
 def test_absolute_import_of_a_sibling_is_told_how_to_write(write_files: WriteFiles) -> None:
     folder = write_files("mine", {"__init__.py": "import impl\n", "impl.py": ""})
-    with pytest.raises(BrokenComponent, match="from . import impl"):
+    with pytest.raises(BrokenComponent, match=r"from \. import impl"):
         _ = twinkle.resolve("loss", f"file:{folder}").cls
 
 
@@ -213,7 +213,7 @@ def test_links_are_refused_and_caches_ignored(write_files: WriteFiles, tmp_path:
 @pytest.mark.parametrize("name", ["a.pyc", "m.pkl", "w.pt", "w.bin", "x.so", "p.pth", "z.zip", "a b.py", "q'.py", "c:d.py"])
 def test_forbidden_files_are_refused(write_files: WriteFiles, name: str) -> None:
     folder = write_files("mine", {"__init__.py": LOSS.format(answer=1), name: ""})
-    with pytest.raises(ForbiddenFile, match="path '|path \""):
+    with pytest.raises(ForbiddenFile, match="^path "):
         twinkle.resolve("loss", f"file:{folder}")
 
 
