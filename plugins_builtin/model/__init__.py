@@ -1,10 +1,10 @@
-"""Built-in models."""
+"""Built-in model backends."""
 
 from __future__ import annotations
 
 from twinkle.core.hookspecs import hookimpl
 
-COMPONENTS: dict[str, str] = {}
+COMPONENTS: dict[str, str] = {"transformers": "twinkle.plugins_builtin.model.transformers._transformers_model:TransformersModel"}
 
 
 @hookimpl

@@ -1,10 +1,10 @@
-"""Built-in processors."""
+"""Built-in batch processors."""
 
 from __future__ import annotations
 
 from twinkle.core.hookspecs import hookimpl
 
-COMPONENTS: dict[str, str] = {}
+COMPONENTS: dict[str, str] = {"input": "twinkle.plugins_builtin.processor._input_processor:InputProcessor"}
 
 
 @hookimpl
