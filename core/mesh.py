@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from twinkle.core.balanced_slice import balanced_slice
 from twinkle.core.device import Device, choose_device, device_named
 from twinkle.core.errors import InvalidConfig
+from twinkle.core.rank_spans import rank_spans
 from twinkle.core.settings import Settings, process_rank
 from twinkle.core.suggestion import did_you_mean
 
@@ -256,7 +257,7 @@ class DeviceMesh:
         coordinate = self.coordinate(rank)
         if coordinate is None:
             came = "this process has no rank (RANK is not set: start it with torchrun)" if rank < 0 else f"rank {rank} is not one of them"
-            raise InvalidConfig(f"the mesh {self} holds the ranks {_spans(self.ranks)}, and {came}")
+            raise InvalidConfig(f"the mesh {self} holds the ranks {rank_spans(self.ranks)}, and {came}")
         return coordinate
 
     def _known_dims(self, dims: str | Sequence[str]) -> tuple[str, ...]:
@@ -470,10 +471,3 @@ def _check_size(name: str, size: int | None) -> None:
 
 def _product(sizes: Mapping[str, int]) -> str:
     return " x ".join(f"{dim} {size}" for dim, size in sizes.items()) + f" = {math.prod(sizes.values())}"
-
-
-def _spans(ranks: Sequence[int]) -> str:
-    """Sorted ranks for messages: ``0-3, 8``."""
-    starts = [r for i, r in enumerate(ranks) if i == 0 or ranks[i - 1] != r - 1]
-    ends = [r for i, r in enumerate(ranks) if i + 1 == len(ranks) or ranks[i + 1] != r + 1]
-    return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in zip(starts, ends, strict=True))

@@ -92,6 +92,11 @@ def process_rank(environ: Mapping[str, str] | None = None) -> int:
     return _integer(os.environ if environ is None else environ, "RANK", -1)
 
 
+def reserve_cublas_workspace() -> None:
+    """Sets ``CUBLAS_WORKSPACE_CONFIG``, without which torch refuses deterministic matrix products on CUDA; an own value stays."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+
+
 def _integer(env: Mapping[str, str], name: str, default: int) -> int:
     text = env.get(name)
     if not text:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from inspect import BoundArguments
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from twinkle.core.settings import Settings
 
@@ -14,10 +14,16 @@ if TYPE_CHECKING:
 
 Execute = Literal["all", "first", "peer"]
 """Which workers: all of them, the first, or the one whose index is the caller's rank."""
-Dispatch = Literal["all", "slice", "slice_dp"] | Callable[..., tuple[tuple[Any, ...], dict[str, Any]]]
+DispatchRule = Literal["all", "slice", "slice_dp"]
+CollectRule = Literal["none", "flatten", "mean", "sum", "first", "last_pp", "last_pp_first"]
+Dispatch = DispatchRule | Callable[..., tuple[tuple[Any, ...], dict[str, Any]]]
 """What each worker gets: see :func:`twinkle.core.runtime.dispatch.dispatch`."""
-Collect = Literal["none", "flatten", "mean", "sum", "first", "last_pp", "last_pp_first"] | Callable[..., Any]
+Collect = CollectRule | Callable[..., Any]
 """What the caller gets: see :func:`twinkle.core.runtime.dispatch.collect`."""
+
+EXECUTE_RULES: tuple[str, ...] = get_args(Execute)
+DISPATCH_RULES: tuple[str, ...] = get_args(DispatchRule)
+COLLECT_RULES: tuple[str, ...] = get_args(CollectRule)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

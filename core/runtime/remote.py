@@ -9,11 +9,21 @@ import inspect
 import re
 from collections.abc import Callable, Mapping
 from inspect import Parameter, Signature
-from typing import Any, Protocol, TypeVar, get_args
+from typing import Any, Protocol, TypeVar
 
 from twinkle.core.errors import InvalidArgument
 from twinkle.core.runtime.context import current
-from twinkle.core.runtime.placement import Collect, Dispatch, Execute, Placement, RemoteClass, RemoteMethod
+from twinkle.core.runtime.placement import (
+    COLLECT_RULES,
+    DISPATCH_RULES,
+    EXECUTE_RULES,
+    Collect,
+    Dispatch,
+    Execute,
+    Placement,
+    RemoteClass,
+    RemoteMethod,
+)
 from twinkle.core.suggestion import did_you_mean
 
 C = TypeVar("C", bound=type[Any])
@@ -56,8 +66,7 @@ def remote_class(execute: Execute = "all") -> Callable[[C], C]:
     annotated with ``DeviceMesh`` is filled with the mesh of the run where the user leaves it out. A class whose type is not yet
     :class:`PlacedType` is returned as a subclass of the same name; itself it is not touched.
     """
-    if execute not in get_args(Execute):
-        raise InvalidArgument(f"remote_class(execute=...) takes {', '.join(map(repr, get_args(Execute)))}, got {execute!r}")
+    _check_rule("remote_class", "execute", execute, EXECUTE_RULES)
 
     def describe(cls: C) -> C:
         description = RemoteClass(execute=execute)
@@ -86,10 +95,11 @@ def remote_function(
     timeout: float | None = None,
 ) -> Callable[[F], F]:
     """Describes how a call of the decorated method reaches workers and how their results come back; see :class:`RemoteMethod`."""
-    for name, value, rule in (("dispatch", dispatch, Dispatch), ("collect", collect, Collect)):
-        _check_rule(name, value, get_args(get_args(rule)[0]))
-    if execute not in get_args(Execute):
-        raise InvalidArgument(f"remote_function(execute=...) takes {', '.join(map(repr, get_args(Execute)))}, got {execute!r}")
+    _check_rule("remote_function", "execute", execute, EXECUTE_RULES)
+    if not callable(dispatch):
+        _check_rule("remote_function", "dispatch", dispatch, DISPATCH_RULES)
+    if not callable(collect):
+        _check_rule("remote_function", "collect", collect, COLLECT_RULES)
     method = RemoteMethod(dispatch=dispatch, execute=execute, collect=collect, sync=sync, lazy_collect=lazy_collect, timeout=timeout)
 
     def describe(function: F) -> F:
@@ -167,7 +177,6 @@ def _takes_mesh(parameter: Parameter) -> bool:
     return re.search(r"\bDeviceMesh\b", inspect.formatannotation(parameter.annotation)) is not None
 
 
-def _check_rule(name: str, value: object, known: tuple[str, ...]) -> None:
-    if not callable(value) and value not in known:
-        suggestion = did_you_mean(value, known) if isinstance(value, str) else f" Known: {', '.join(known)}, or a function."
-        raise InvalidArgument(f"remote_function({name}={value!r}): no such rule.{suggestion}")
+def _check_rule(decorator: str, name: str, value: object, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise InvalidArgument(f"{decorator}({name}={value!r}): no such rule.{did_you_mean(str(value), known)}")
