@@ -16,6 +16,8 @@ from transformers import PretrainedConfig, PreTrainedModel
 from twinkle.core.components import build_resolved, resolve
 from twinkle.core.device import choose_device
 from twinkle.core.errors import InvalidArgument, InvalidData
+from twinkle.core.patch_ledger import PatchHandle
+from twinkle.core.patching import apply_patch
 from twinkle.core.resolved import Resolved
 from twinkle.core.runtime.context import current
 from twinkle.core.runtime.remote import remote_class, remote_function
@@ -91,7 +93,6 @@ class TransformersModel:
         self._device = device
         self._attention = _attention_of(base)
         self._scaler_config = dict(grad_scaler_config or {})
-        self._patches: list[Any] = []
         self._active = _FULL_PARAMETER
         self.optimizer_group[_FULL_PARAMETER] = self._new_group(_FULL_PARAMETER, dict(base.named_parameters()), 1)
 
@@ -204,6 +205,22 @@ class TransformersModel:
     def set_grad_scaler(self, adapter_name: str | None = None, **scaler_config: Any) -> None:
         """Sets loss scaling for float16: arguments of ``torch.amp.GradScaler`` over those of the constructor."""
         self._group(adapter_name).engine.scaler = torch.amp.GradScaler(self._device.type, **{**self._scaler_config, **scaler_config})
+
+    @remote_function(dispatch="all", collect="first")
+    def apply_patch(self, patch_cls: Any, **kwargs: Any) -> PatchHandle:
+        """Applies a patch (a name, hub id, class or instance, with its init arguments) to the unwrapped model.
+
+        Returns:
+            A handle that undoes it; where the patch is not needed here it does nothing and says why.
+        """
+        handle = apply_patch(patch_cls, self._base, **kwargs)
+        identity = handle.identity
+        provenance = {"ref": identity.ref, "entry": identity.entry, "origin": "object"}
+        if isinstance(patch_cls, str):
+            provenance = resolve("patch", patch_cls).provenance()
+        for group in self.optimizer_group.values():
+            group.provenance[f"patch {identity.ref}"] = provenance
+        return handle
 
     # ---- a step
 
