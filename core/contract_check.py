@@ -22,6 +22,11 @@ def required_methods(spec: KindSpec) -> frozenset[str]:
     return _abstract_methods(contract_class(spec))
 
 
+def missing_methods(spec: KindSpec, cls: type) -> list[str]:
+    """The methods of the kind's contract that ``cls`` does not implement."""
+    return sorted(method for method in required_methods(spec) if not _has_method(cls, method))
+
+
 def check_contract(spec: KindSpec, component: object, what: str) -> None:
     """Raises :class:`ContractViolation` unless ``component`` (a class, an instance, a function) can be a ``spec.name``."""
     if isinstance(component, types.FunctionType | types.BuiltinFunctionType | types.MethodType):
@@ -29,13 +34,15 @@ def check_contract(spec: KindSpec, component: object, what: str) -> None:
             raise ContractViolation(f"{what} is a function, but a {spec.name} is a class: see {spec.contract}")
         return
     holder = component if isinstance(component, type) else type(component)
-    missing = sorted(method for method in required_methods(spec) if not _has_method(holder, method))
+    missing = missing_methods(spec, holder)
     if missing and not (spec.takes_function and _has_method(holder, "__call__")):
         raise ContractViolation(f"{what} is no {spec.name}: it lacks {', '.join(missing)}; the contract is {spec.contract}")
 
 
-def _has_method(holder: type, method: str) -> bool:
-    return method not in _abstract_methods(holder) and callable(getattr(holder, method, None))
+def _has_method(cls: type, method: str) -> bool:
+    # By hand, because getattr(cls, "__call__") finds the metaclass's own: every class can be called.
+    found = next((vars(base)[method] for base in cls.__mro__ if method in vars(base)), None)
+    return found is not None and method not in _abstract_methods(cls)
 
 
 def _abstract_methods(cls: type) -> frozenset[str]:
