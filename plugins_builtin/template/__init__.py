@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twinkle.core.hookspecs import hookimpl
 
-COMPONENTS: dict[str, str] = {}
+COMPONENTS: dict[str, str] = {"template": "twinkle.plugins_builtin.template._template:Template"}
 
 
 @hookimpl

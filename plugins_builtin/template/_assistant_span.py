@@ -1,0 +1,167 @@
+"""Where in a rendered conversation the assistant speaks: the characters that are trained.
+
+Trained are an assistant's content (reasoning and tool calls included), the end-of-turn marker and what the template puts right after it (a
+newline in ChatML). The header before it is not, nor what a generation prompt would already give.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from twinkle.core.errors import InvalidData
+from twinkle.plugins_builtin.template._label import Span
+
+Messages = Sequence[dict[str, Any]]
+Render = Callable[[Messages, bool], str]
+"""``(messages, add_generation_prompt)`` -> text."""
+
+_PRIVATE_USE = 0xE000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TurnMarkers:
+    """The fixed strings around an assistant's content, as a chat template writes them."""
+
+    header: str
+    """What precedes every assistant's content; never trained."""
+    prompt: str
+    """The generation prompt: ``header``, perhaps continued (an empty thought where thinking is off)."""
+    end: str
+    """The end of an assistant's turn."""
+    opener: str
+    """How a user's and an assistant's header begin alike; it cannot stand inside a turn. Empty where they share nothing."""
+
+
+def probe_markers(render: Render) -> TurnMarkers | None:
+    """The markers of the template behind ``render``, found by rendering recognisable words; None where it has no fixed ones."""
+    user, answer, second_user, second_answer = words = ("Twinkleaskone", "Twinklesayone", "Twinkleasktwo", "Twinklesaytwo")
+    messages = [{"role": "assistant" if index % 2 else "user", "content": word} for index, word in enumerate(words)]
+    try:
+        text, asked, prompted = render(messages, False), render(messages[:1], False), render(messages[:1], True)
+    except InvalidData:  # a template that refuses this conversation has no markers to be probed
+        return None
+    if any(text.count(word) != 1 for word in words) or asked.count(user) != 1 or not prompted.startswith(asked):
+        return None
+    after_user = asked.partition(user)[2]
+    before_answers = (_between(text, user, answer), _between(text, second_user, second_answer))
+    if not all(before.startswith(after_user) for before in before_answers):
+        return None
+    prompt = prompted[len(asked) :]
+    header = _common_beginning(prompt, *(before[len(after_user) :] for before in before_answers))
+    after_answer = _between(text, answer, second_user)
+    end = _common_beginning(after_answer, text.partition(second_answer)[2])
+    if not header or not end:
+        return None
+    opener = _common_beginning(header, after_answer[len(end) :])
+    return TurnMarkers(header=header, prompt=prompt, end=end, opener=opener if opener.strip() else "")
+
+
+def _between(text: str, left: str, right: str) -> str:
+    return text[text.index(left) + len(left) : text.index(right)]
+
+
+def _common_beginning(*texts: str) -> str:
+    length = 0
+    for characters in zip(*texts, strict=False):  # as far as the shortest reaches
+        if len(set(characters)) > 1:
+            break
+        length += 1
+    return texts[0][:length]
+
+
+def scan_turns(text: str, messages: Messages, markers: TurnMarkers) -> list[Span] | None:
+    """The trained spans, found in one pass; None where ``text`` does not look as ``markers`` and ``messages`` say."""
+    answers = [message for message in messages if message["role"] == "assistant"]
+    header, prompt, end, opener = markers.header, markers.prompt, markers.end, markers.opener
+    if text.count(header) != len(answers):
+        return None
+    spans, at = [], 0
+    for answer in answers:
+        begin = text.find(header, at)
+        start = begin + len(prompt if text.startswith(prompt, begin) else header)
+        stop = text.find(end, start)
+        if stop < 0 or (opener and text.find(opener, start, stop) >= 0) or _hides(answer, end):
+            return None
+        content = answer["content"].rpartition("</think>")[2].strip()
+        if content and text.find(content, start, stop) < 0:
+            return None
+        at = stop + len(end)
+        spans.append((start, at))
+    return spans
+
+
+def _hides(answer: Mapping[str, Any], end: str) -> bool:
+    """True where a thought or a call holds an end-of-turn marker; one in the content shows by itself, the content being cut."""
+    return any(end in text for key in ("reasoning_content", "tool_calls") if key in answer for text in _strings(answer[key]))
+
+
+def _strings(value: object) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for inner in value.values():
+            yield from _strings(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _strings(inner)
+
+
+class Disguise:
+    """Replaces one character of every marker by a private one, so that markers in what people wrote can be told from real ones.
+
+    Lengths stay the same: spans found in the disguised rendering hold in the true one.
+    """
+
+    def __init__(self, markers: TurnMarkers) -> None:
+        needles = [markers.opener] if markers.opener else [markers.header]
+        needles.append(markers.end)
+        self._private: dict[str, str] = {}
+        self._variants: list[tuple[str, str]] = []
+        for needle in needles:
+            visible = needle.strip()[:1] or needle[0]
+            private = self._private.setdefault(visible, chr(_PRIVATE_USE + len(self._private)))
+            self._variants.append((needle, needle.replace(visible, private, 1)))
+        self._restored = str.maketrans({private: visible for visible, private in self._private.items()})
+
+    def of(self, value: Any) -> Any:
+        """``value`` with every marker in its strings disguised; roles and keys stay."""
+        if isinstance(value, str):
+            for needle, variant in self._variants:
+                value = value.replace(needle, variant)
+            return value
+        if isinstance(value, Mapping):
+            return {key: inner if key == "role" else self.of(inner) for key, inner in value.items()}
+        return [self.of(inner) for inner in value] if isinstance(value, list) else value
+
+    def hides(self, disguised: str, text: str) -> bool:
+        """True where ``disguised`` is ``text`` but for the private characters."""
+        return disguised.translate(self._restored) == text and not any(private in text for private in self._private.values())
+
+
+def prefix_turns(render: Render, text: str, messages: Messages, markers: TurnMarkers | None) -> list[Span]:
+    """The trained spans by rendering the conversation up to each assistant turn: slow, for templates without fixed markers.
+
+    Raises:
+        InvalidData: the beginning of a conversation is not rendered as the beginning of its rendering.
+    """
+    spans = []
+    for index, message in enumerate(messages):
+        if message["role"] != "assistant":
+            continue
+        before, prompted, after = render(messages[:index], False), render(messages[:index], True), render(messages[: index + 1], False)
+        if not (text.startswith(after) and after.startswith(before)):
+            raise InvalidData(
+                f"cannot tell which part of the rendered conversation is messages[{index}]: this chat template renders a turn differently "
+                "once others follow, and its turns have no fixed header and end (or a message holds such a marker). Give a chat_template "
+                "with {% generation %} ... {% endgeneration %} around what the assistant says, or split the conversation at this turn"
+            )
+        if after.startswith(prompted):
+            start = len(prompted)
+        elif markers is not None and after.startswith(markers.header, len(before)):
+            start = len(before) + len(markers.header)
+        else:
+            start = max(len(before), len(_common_beginning(prompted, after)))
+        spans.append((start, len(after)))
+    return spans
