@@ -27,6 +27,9 @@ class Loss(Protocol):
     layout: ClassVar[Literal["padded", "flat"]] = "padded"
     """``padded``: labels and logps are ``[num_sequences, max_length]``; ``flat``: ``[1, num_tokens]`` with ``cu_seqlens``."""
 
+    chunk_size: int | None = None
+    """Tokens whose logits may exist at a time; None leaves it to the model."""
+
     @abstractmethod
     def __call__(self, inputs: Mapping[str, Any], outputs: Mapping[str, Any]) -> LossOutput:
         """The loss of one micro-batch: a sum and what it is divided by (see :class:`twinkle.core.types.LossOutput`)."""

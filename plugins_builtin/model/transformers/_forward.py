@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from twinkle.kernels.linear_logprob import TokenDistribution, linear_logprob
+from twinkle.plugins_builtin.model.transformers._output_projection import hidden_states_as_logits
 from twinkle.plugins_builtin.model.transformers._varlen_attention import AttentionPlan
 from twinkle.plugins_builtin.processor._flat_batch import FlatBatch
 
@@ -29,13 +31,17 @@ class Needs:
     logps: bool = True
     entropies: bool = False
     predictions: bool = False
+    chunk_size: int | None = None
+    """Tokens whose logits may exist at a time, where one of the components says."""
 
     @classmethod
     def of(cls, components: Iterable[object]) -> Needs:
         """The union of what ``components`` declare by ``require_...``; a plain function declares nothing and reads log-probabilities."""
         declaring = tuple(components)
         declared = {name: any(getattr(c, name, name == "require_logps") for c in declaring) for name in _DECLARATIONS}
-        return cls(*declared.values())
+        sizes = [size for c in declaring if (size := getattr(c, "chunk_size", None)) is not None]
+        logits, logps, entropies, predictions = declared.values()
+        return cls(logits, logps, entropies, predictions, min(sizes, default=None))
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,24 +76,45 @@ def input_mapping(batch: FlatBatch, layout: Literal["flat", "padded"]) -> dict[s
 
 
 def run_forward(
-    model: torch.nn.Module, base: PreTrainedModel, batch: FlatBatch, needs: Needs, attention: Attention, temperature: float
+    model: torch.nn.Module,
+    base: PreTrainedModel,
+    batch: FlatBatch,
+    needs: Needs,
+    attention: Attention,
+    projection: torch.nn.Linear | None,
+    temperature: float,
 ) -> FlatOutputs:
     """One forward pass of ``model`` (``base``, perhaps wrapped) over ``batch``.
 
-    Only labelled positions go through the output projection, unless all logits are asked for.
+    Only labelled positions go through the output projection, and where it is separable (``projection``) only some of them at a time, unless
+    all logits are asked for.
     """
     if attention == "padded":
         outputs = _padded_outputs(model, batch)
         logits_TV = outputs["logits"][batch.padded()["attention_mask"].bool()]
-        return _token_outputs(logits_TV, None, batch, needs, outputs, temperature)
+        return _from_logits(logits_TV, None, batch, needs, outputs, temperature)
     index = None if needs.logits or not _keeps_logits(type(base).forward) else _positions(batch)
     arguments: dict[str, Any] = {"input_ids": batch.input_ids_T[None], "position_ids": batch.position_ids_T[None], "use_cache": False}
     if index is not None:
         arguments["logits_to_keep"] = index
     if attention == "varlen":
         arguments["attention_plan"] = AttentionPlan.of(batch.lengths, batch.input_ids_T.device)
-    outputs = model(**arguments)
-    return _token_outputs(outputs["logits"][0], index, batch, needs, outputs, temperature)
+    if index is None or projection is None:
+        outputs = model(**arguments)
+        return _from_logits(outputs["logits"][0], index, batch, needs, outputs, temperature)
+    with hidden_states_as_logits(projection):
+        outputs = model(**arguments)
+    seen = linear_logprob(
+        outputs["logits"][0],
+        projection.weight,
+        batch.labels_T.index_select(0, index).clamp(min=0),
+        projection.bias,
+        temperature=temperature,
+        with_entropy=needs.entropies,
+        with_argmax=needs.predictions,
+        chunk_size=needs.chunk_size,
+    )
+    return _at_positions(seen, index, batch, None, outputs)
 
 
 def _padded_outputs(model: torch.nn.Module, batch: FlatBatch) -> Any:
@@ -100,7 +127,7 @@ def _positions(batch: FlatBatch) -> Tensor:
     return batch.trained_index if batch.num_trained_tokens else torch.zeros(1, dtype=torch.int64, device=batch.input_ids_T.device)
 
 
-def _token_outputs(
+def _from_logits(
     logits_NV: Tensor, index: Tensor | None, batch: FlatBatch, needs: Needs, outputs: Mapping[str, Any], temperature: float
 ) -> FlatOutputs:
     """Per-token values from the logits at ``index`` (at all positions where it is None)."""
@@ -108,28 +135,30 @@ def _token_outputs(
     if index is None:
         index = _positions(batch)
         logits_NV = logits_NV.index_select(0, index)
-    if temperature != 1.0:
-        logits_NV = logits_NV / temperature
-    wide_NV = logits_NV.to(torch.promote_types(logits_NV.dtype, torch.float32))
+    scaled_NV = logits_NV.to(torch.promote_types(logits_NV.dtype, torch.float32)) / temperature
+    logps_NV = torch.log_softmax(scaled_NV, dim=-1)
     labels_N = batch.labels_T.index_select(0, index).clamp(min=0)
-    logsumexp_N = wide_NV.logsumexp(dim=-1)
-    logps_N = wide_NV.gather(-1, labels_N[:, None])[:, 0] - logsumexp_N
+    seen = TokenDistribution(
+        logps_N=logps_NV.gather(-1, labels_N[:, None])[:, 0],
+        entropies_N=-(logps_NV.exp() * logps_NV).sum(-1) if needs.entropies else None,
+        argmax_N=scaled_NV.argmax(-1) if needs.predictions else None,
+    )
+    return _at_positions(seen, index, batch, logits_TV, outputs)
 
-    def spread(values_N: Tensor, fill: float = 0.0) -> Tensor:
-        return values_N.new_full((batch.num_tokens,), fill).index_copy(0, index, values_N)
+
+def _at_positions(
+    seen: TokenDistribution, index: Tensor, batch: FlatBatch, logits_TV: Tensor | None, outputs: Mapping[str, Any]
+) -> FlatOutputs:
+    def spread(values_N: Tensor | None, fill: float = 0.0) -> Tensor | None:
+        return None if values_N is None else values_N.new_full((batch.num_tokens,), fill).index_copy(0, index, values_N)
 
     return FlatOutputs(
-        logps_T=spread(logps_N),
-        entropies_T=spread(_entropy(wide_NV, logsumexp_N)) if needs.entropies else None,
-        predictions_T=spread(wide_NV.argmax(-1), -1) if needs.predictions else None,
+        logps_T=spread(seen.logps_N),
+        entropies_T=spread(seen.entropies_N),
+        predictions_T=spread(seen.argmax_N, -1),
         logits_TV=logits_TV,
         aux_loss=outputs.get("aux_loss"),
     )
-
-
-def _entropy(logits_NV: Tensor, logsumexp_N: Tensor) -> Tensor:
-    """``logsumexp(z) - sum softmax(z) z`` of each row."""
-    return logsumexp_N - ((logits_NV - logsumexp_N[:, None]).exp() * logits_NV).sum(-1)
 
 
 @cache

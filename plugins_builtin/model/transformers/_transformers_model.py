@@ -31,6 +31,7 @@ from twinkle.plugins_builtin.model.transformers._description import describe_tra
 from twinkle.plugins_builtin.model.transformers._forward import Attention, run_forward
 from twinkle.plugins_builtin.model.transformers._loading import load_model
 from twinkle.plugins_builtin.model.transformers._optimizer_group import ForwardResult, Metrics, OptimizerGroup
+from twinkle.plugins_builtin.model.transformers._output_projection import separable_projection
 from twinkle.plugins_builtin.model.transformers._training_state import read_counters, restore_state
 from twinkle.plugins_builtin.model.transformers._varlen_attention import varlen_attention
 from twinkle.plugins_builtin.processor._flat_batch import FlatBatch
@@ -92,6 +93,7 @@ class TransformersModel:
         self._base = base
         self._device = device
         self._attention = _attention_of(base)
+        self._projection = separable_projection(base)
         self._scaler_config = dict(grad_scaler_config or {})
         self._active = _FULL_PARAMETER
         self.optimizer_group[_FULL_PARAMETER] = self._new_group(_FULL_PARAMETER, dict(base.named_parameters()), 1)
@@ -535,7 +537,7 @@ class TransformersModel:
         needs = group.needs(group.train_metrics if is_training else group.eval_metrics)
         dtype = _AUTOCAST[self.mixed_precision]
         with torch.autocast(self._device.type, dtype=dtype, enabled=dtype is not None):
-            outputs = run_forward(self.model, self._base, batch, needs, self._attention, temperature)
+            outputs = run_forward(self.model, self._base, batch, needs, self._attention, self._projection, temperature)
         return ForwardResult(batch, outputs)
 
     @contextmanager
