@@ -18,6 +18,7 @@ from twinkle.core.device import choose_device
 from twinkle.core.errors import InvalidArgument, InvalidData
 from twinkle.core.patch_ledger import PatchHandle
 from twinkle.core.patching import apply_patch
+from twinkle.core.repository_files import repository_folder
 from twinkle.core.resolved import Resolved
 from twinkle.core.runtime.context import current
 from twinkle.core.runtime.remote import remote_class, remote_function
@@ -87,6 +88,7 @@ class TransformersModel:
         self.model: PreTrainedModel | PeftModel = base
         self.model_id = str(model_id) if model_id is not None else type(base).__name__
         self.tokenizer_id = self.model_id
+        self._has_tokenizer = model_id is not None and (repository_folder(model_id, "model") / "tokenizer_config.json").is_file()
         self.device_mesh = device_mesh
         self.mixed_precision = mixed_precision
         self.optimizer_group: dict[str, OptimizerGroup] = {}
@@ -459,7 +461,8 @@ class TransformersModel:
         if warning is not None:
             warnings.warn(warning, stacklevel=2)
         target = Path(output_dir or DEFAULT_OUTPUT_DIR) / (name or f"checkpoint-step-{step}")
-        tokenizer = None if group.template is None else group.template.tokenizer
+        template = self._template(group)
+        tokenizer = None if template is None else template.tokenizer
         write_checkpoint(target, self.model, self._base, group, tokenizer, consumed_train_samples, save_optimizer)
         current().registry.hook.twinkle_checkpoint_saved(path=target, step=group.engine.num_steps)
         return str(target)
@@ -576,10 +579,17 @@ class TransformersModel:
             return samples
         if len(raw) < len(samples):
             raise InvalidData(f"inputs mixes encoded samples and trajectories: sample {raw[0]} has no 'input_ids'")
-        if group.template is None:
+        template = self._template(group)
+        if template is None:
             raise InvalidData("inputs are not encoded: encode the data set, or call set_template so that the model can")
-        encoded: list[Any] = group.template.batch_encode(samples)
+        encoded: list[Any] = template.batch_encode(samples)
         return encoded
+
+    def _template(self, group: OptimizerGroup) -> Any:
+        """The group's template; that of the model's own folder where none was set; None where the folder holds no tokenizer."""
+        if group.template is None and self._has_tokenizer:
+            self.set_template("Template", adapter_name=group.adapter_name)
+        return group.template
 
 
 def _attention_of(model: PreTrainedModel) -> Attention:
