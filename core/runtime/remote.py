@@ -45,6 +45,10 @@ class PlacedType(type(Protocol)):  # type: ignore[misc]  # Protocol's metaclass,
         end = len(parameters) - (1 if parameters and parameters[-1].kind is Parameter.VAR_KEYWORD else 0)
         return own.replace(parameters=[*parameters[:end], *added, *parameters[end:]])
 
+    def __instancecheck__(cls, instance: object) -> bool:
+        """As for any class: Protocol's own check asks for marks that only protocols and their subclasses bear."""
+        return type.__instancecheck__(cls, instance)
+
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
         """An instance, where its placement says.
 
