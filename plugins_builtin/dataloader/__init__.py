@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twinkle.core.hookspecs import hookimpl
 
-COMPONENTS: dict[str, str] = {}
+COMPONENTS: dict[str, str] = {"dataloader": "twinkle.plugins_builtin.dataloader._dataloader:DataLoader"}
 
 
 @hookimpl

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twinkle.core.hookspecs import hookimpl
 
-COMPONENTS: dict[str, str] = {}
+COMPONENTS: dict[str, str] = {"dataset": "twinkle.plugins_builtin.dataset._dataset:Dataset"}
 
 
 @hookimpl

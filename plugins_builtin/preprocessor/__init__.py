@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from twinkle.core.hookspecs import hookimpl
 
-COMPONENTS: dict[str, str] = {}
+_ROOM = "twinkle.plugins_builtin.preprocessor"
+
+COMPONENTS: dict[str, str] = {
+    "gsm8k": f"{_ROOM}._gsm8k:GSM8KProcessor",
+    "self_cognition": f"{_ROOM}._self_cognition:SelfCognitionProcessor",
+}
 
 
 @hookimpl

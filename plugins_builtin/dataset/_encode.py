@@ -1,0 +1,141 @@
+"""Rows to features: one ``template.batch_encode`` call per batch, every row once, and which feature came from which row."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from twinkle.core.errors import InvalidData
+from twinkle.core.types import InputFeature
+from twinkle.plugins_builtin.preprocessor._preprocessor import columns_of, rows_of
+
+if TYPE_CHECKING:
+    from twinkle.core.contracts.template import Template
+
+ROW_COLUMN = "__row__"
+"""Travels through the template with each trajectory, so that a feature says which row it is of."""
+PAIR = ("positive", "negative")
+_FEATURE_KEYS = frozenset(InputFeature.__annotations__)
+
+
+def is_pair(row: Mapping[str, Any]) -> bool:
+    """Whether ``row`` holds two trajectories to compare instead of one."""
+    return "messages" not in row and all(isinstance(row.get(side), Mapping) for side in PAIR)
+
+
+def encode_rows(template: Template, rows: Sequence[Mapping[str, Any]], add_generation_prompt: bool) -> list[tuple[int, dict[str, Any]]]:
+    """``(row number, columns that the row gets)`` of each feature; rows that encode to nothing are missing, split ones come several times.
+
+    Raises:
+        InvalidData: a row cannot be encoded. (Which one is for :func:`encode_batch` to say.)
+    """
+    if not rows:
+        return []
+    pairs = is_pair(rows[0])
+    trajectories = [
+        {**trajectory, ROW_COLUMN: number}
+        for number, row in enumerate(rows)
+        for trajectory in ([row[side] for side in PAIR] if pairs else [row])
+    ]
+    features = template.batch_encode(trajectories, add_generation_prompt=add_generation_prompt)  # type: ignore[arg-type]
+    numbered = _numbered(features, [trajectory[ROW_COLUMN] for trajectory in trajectories], type(template).__name__)
+    if pairs:
+        return list(_paired(rows, numbered, type(template).__name__))
+    columns = set(rows[0])
+    return [
+        (number, {key: value for key, value in feature.items() if key in _FEATURE_KEYS or key not in columns})
+        for number, feature in numbered
+        if len(feature["input_ids"]) > 0
+    ]
+
+
+def _numbered(features: Sequence[Mapping[str, Any]], numbers: Sequence[int], template: str) -> list[tuple[int, dict[str, Any]]]:
+    if all(ROW_COLUMN in feature for feature in features):
+        return [(feature[ROW_COLUMN], {key: value for key, value in feature.items() if key != ROW_COLUMN}) for feature in features]
+    if len(features) != len(numbers):
+        raise InvalidData(
+            f"{template}.batch_encode made {len(features)} features of {len(numbers)} rows and dropped their columns, so that nobody can "
+            "tell which is which: a template that splits or deletes rows must keep the columns that it does not know"
+        )
+    return [(number, dict(feature)) for number, feature in zip(numbers, features, strict=True)]
+
+
+def _paired(
+    rows: Sequence[Mapping[str, Any]], numbered: Sequence[tuple[int, dict[str, Any]]], template: str
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    sides: dict[int, list[dict[str, Any]]] = {}
+    for number, feature in numbered:
+        if len(feature["input_ids"]) > 0:
+            sides.setdefault(number, []).append(feature)
+    for number, features in sides.items():
+        if len(features) > len(PAIR):
+            raise InvalidData(f"{template} split one side of a preference pair: use another truncation_strategy than 'split' for pairs")
+        if len(features) == len(PAIR):  # a pair of which one side was deleted compares nothing
+            yield number, {side: {**rows[number][side], **feature} for side, feature in zip(PAIR, features, strict=True)}
+
+
+def encode_batch(
+    template: Template, rows: Sequence[Mapping[str, Any]], indices: Sequence[int], add_generation_prompt: bool, title: str
+) -> list[tuple[int, dict[str, Any]]]:
+    """:func:`encode_rows`; where that fails, the rows are tried one by one so that the error names the one at fault."""
+    try:
+        return encode_rows(template, rows, add_generation_prompt)
+    except Exception as error:
+        for index, row in zip(indices, rows, strict=True):
+            try:
+                encode_rows(template, [row], add_generation_prompt)
+            except Exception as culprit:  # noqa: BLE001  # raised again, with the row that it belongs to
+                message = f"row {index} of {title} cannot be encoded: {type(culprit).__name__}: {culprit}"
+                raise InvalidData(f"{message}. check() drops such rows") from error
+        raise
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedColumns:
+    """A batch of columns to the columns that encoding adds, and :data:`ROW_COLUMN`: the rows that they belong to."""
+
+    template: Template
+    add_generation_prompt: bool
+    title: str
+
+    def __call__(self, batch: Mapping[str, Sequence[Any]], indices: Sequence[int]) -> dict[str, list[Any]]:
+        encoded = encode_batch(self.template, rows_of(batch), indices, self.add_generation_prompt, self.title)
+        if not encoded:
+            return {ROW_COLUMN: []}
+        return {ROW_COLUMN: [indices[number] for number, _ in encoded], **columns_of([feature for _, feature in encoded])}
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedRows:
+    """A batch of columns to whole rows, original columns and encoded ones, for streams."""
+
+    template: Template
+    add_generation_prompt: bool
+    title: str
+
+    def __call__(self, batch: Mapping[str, Sequence[Any]], indices: Sequence[int]) -> dict[str, list[Any]]:
+        rows = rows_of(batch)
+        encoded = encode_batch(self.template, rows, indices, self.add_generation_prompt, self.title)
+        if not encoded:
+            return {column: [] for column in batch}
+        return columns_of([{**rows[number], **feature} for number, feature in encoded])
+
+
+@dataclass(frozen=True, slots=True)
+class CanEncode:
+    """Whether each row of a batch of columns can be encoded."""
+
+    template: Template
+    refused: list[str]
+    """Filled with the reason of each refusal."""
+
+    def __call__(self, batch: Mapping[str, Sequence[Any]]) -> list[bool]:
+        return [self._can_encode(row) for row in rows_of(batch)]
+
+    def _can_encode(self, row: Mapping[str, Any]) -> bool:
+        try:
+            return bool(encode_rows(self.template, [row], add_generation_prompt=False))
+        except Exception as error:  # noqa: BLE001  # "cannot be encoded" is the question; the reason is logged by check()
+            self.refused.append(f"{type(error).__name__}: {error}")
+            return False
