@@ -139,14 +139,16 @@ class OptimizerGroup:
     # ---- schedule
 
     def unfinished_schedule(self) -> str | None:
-        """A warning, once, where the schedule counts more steps than the run can make: it was given batches, not optimizer steps."""
+        """A warning, once, where the schedule was given as many steps as there were batches, of which accumulation makes fewer steps.
+
+        Only the end of the data shows the mistake, and nobody here knows where the data ends: so it is told where the numbers are equal.
+        """
         planned = getattr(self.lr_scheduler, "num_training_steps", None)
-        accumulation = self.engine.gradient_accumulation_steps
-        if self.warned_of_schedule or planned is None or accumulation == 1 or self.engine.num_backward < planned:
+        batches, steps = self.engine.num_backward, self.engine.num_steps
+        if self.warned_of_schedule or planned != batches or steps >= batches:
             return None
         self.warned_of_schedule = True
         return (
-            f"the learning-rate schedule was given num_training_steps={planned}, which are optimizer steps, but {self.engine.num_backward} "
-            f"batches made {self.engine.num_steps} steps: the schedule cannot finish. With gradient_accumulation_steps={accumulation} "
-            f"pass num_training_steps={-(-planned // accumulation)}"
+            f"the learning-rate schedule was given num_training_steps={planned}; {batches} batches made {steps} optimizer steps, which is what "
+            f"a schedule counts. If the data ends here it has not finished: pass num_training_steps={steps}"
         )
