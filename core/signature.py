@@ -46,7 +46,9 @@ def check_arguments(
 
 def _parameters(function: Callable[..., Any]) -> list[inspect.Parameter] | None:
     """None where C code does not tell."""
-    target = _constructor(function) if isinstance(function, type) else function
+    if isinstance(function, type) and any("__signature__" in vars(base) for base in inspect.getmro(type(function))):
+        return list(inspect.signature(function).parameters.values())  # a metaclass that says itself what a call takes
+    target = constructor_of(function) if isinstance(function, type) else function
     if target is None:
         return []
     try:
@@ -56,7 +58,7 @@ def _parameters(function: Callable[..., Any]) -> list[inspect.Parameter] | None:
     return parameters[1:] if isinstance(function, type) else parameters
 
 
-def _constructor(cls: type) -> Callable[..., Any] | None:
+def constructor_of(cls: type) -> Callable[..., Any] | None:
     """The ``__init__`` or ``__new__`` that a call of ``cls`` ends in; None where it takes nothing.
 
     Looked up by hand, because ``inspect.signature(cls)`` answers ``(*args, **kwargs)`` for a class that inherits from a protocol, and
