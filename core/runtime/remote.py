@@ -12,6 +12,7 @@ from inspect import Parameter, Signature
 from typing import Any, Protocol, TypeVar
 
 from twinkle.core.errors import InvalidArgument
+from twinkle.core.mesh import DeviceMesh
 from twinkle.core.runtime.context import current
 from twinkle.core.runtime.placement import (
     COLLECT_RULES,
@@ -24,6 +25,7 @@ from twinkle.core.runtime.placement import (
     RemoteClass,
     RemoteMethod,
 )
+from twinkle.core.signature import constructor_of
 from twinkle.core.suggestion import did_you_mean
 
 C = TypeVar("C", bound=type[Any])
@@ -136,6 +138,8 @@ def _place(cls: type[Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> 
     if mesh_parameter is not None:
         given = bound.arguments.pop(mesh_parameter, None)
         mesh = mesh if given is None else given
+    if not isinstance(mesh, DeviceMesh | None):
+        raise InvalidArgument(f"{cls.__name__}({mesh_parameter or 'device_mesh'}=...) is a DeviceMesh, got {mesh!r}")
     return Placement(
         cls=cls,
         arguments=bound,
@@ -167,10 +171,11 @@ def _bind(cls: type[Any], signature: Signature, args: tuple[Any, ...], kwargs: M
 
 
 def _constructor_signature(cls: type[Any]) -> Signature:
-    """The signature of ``cls.__init__`` without ``self``."""
-    if cls.__init__ is object.__init__:
+    """The signature of the constructor without ``self``."""
+    constructor = constructor_of(cls)
+    if constructor is None:
         return Signature()
-    signature = inspect.signature(cls.__init__)
+    signature = inspect.signature(constructor)
     return signature.replace(parameters=list(signature.parameters.values())[1:])
 
 
