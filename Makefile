@@ -24,6 +24,10 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
 	@$(PIP) -e '.[dev]'
 	@touch $@ $(VENV)/.train
 
+$(VENV)/.docs: $(VENV)/.dev
+	@$(PIP) -e '.[docs]'
+	@touch $@
+
 demo: $(VENV)/.train  ## train a tiny model to say who it is (no network, under two minutes)
 	@$(BIN)/twinkle demo
 
@@ -39,6 +43,12 @@ lint: $(VENV)/.dev  ## ruff
 
 types: $(VENV)/.dev  ## mypy, strict on every room
 	@$(BIN)/mypy
+
+bench: $(VENV)/.dev  ## every benchmark, as ratios
+	@for script in benchmarks/*.py; do echo "== $$script"; $(ONE_THREAD) $(BIN)/python $$script || exit 1; done
+
+docs: $(VENV)/.docs  ## the documents as a web site in build/docs; a broken link is an error
+	@$(BIN)/mkdocs build --strict --quiet
 
 clean:  ## remove the environment and what tools left
 	rm -rf $(VENV) build dist *.egg-info src/*.egg-info .mypy_cache .pytest_cache .ruff_cache
