@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import shutil
 import uuid
@@ -19,12 +20,17 @@ def atomic_folder(target: Path) -> Iterator[Path]:
 
     A process that is killed leaves at most a hidden partial folder, which the next call removes, and never a ``target`` that lacks a file.
     What ``target`` held before stays until the new folder is complete and on the disk.
+
+    Raises:
+        FileExistsError: ``target`` is a file.
     """
+    if target.is_file():
+        raise FileExistsError(f"{target} is a file, where a folder is to be written")
     target.parent.mkdir(parents=True, exist_ok=True)
     recover_folder(target)
-    for stale in target.parent.glob(f".{target.name}{_PARTIAL}*"):
+    for stale in _all_beside(target, _PARTIAL):
         shutil.rmtree(stale, ignore_errors=True)
-    partial = target.parent / f".{target.name}{_PARTIAL}{uuid.uuid4().hex}"
+    partial = _beside(target, _PARTIAL)
     partial.mkdir()
     try:
         yield partial
@@ -34,23 +40,51 @@ def atomic_folder(target: Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
-    if target.exists():
-        replaced = target.parent / f".{target.name}{_REPLACED}{uuid.uuid4().hex}"
-        os.rename(target, replaced)
+    if not target.exists():
         os.rename(partial, target)
-        shutil.rmtree(replaced)
-    else:
-        os.rename(partial, target)
+        _flush(target.parent)
+        return
+    replaced = _beside(target, _REPLACED)
+    os.rename(target, replaced)
+    os.rename(partial, target)
+    _flush(target.parent)
+    _remove(replaced, target)
+
+
+def remove_folder(target: Path) -> None:
+    """Removes ``target`` as a whole: a process that is killed meanwhile leaves no ``target`` that lacks a file."""
+    _remove(target, target)
     _flush(target.parent)
 
 
 def recover_folder(target: Path) -> None:
     """Puts back what a process had moved aside when it was killed between the two renames of :func:`atomic_folder`."""
-    replaced = sorted(target.parent.glob(f".{target.name}{_REPLACED}*"))
+    replaced = _all_beside(target, _REPLACED)
     if replaced and not target.exists():
         os.rename(replaced.pop(), target)
     for stale in replaced:
-        shutil.rmtree(stale, ignore_errors=True)
+        _remove(stale, target)
+
+
+def recover_folders(parent: Path) -> None:
+    """:func:`recover_folder` for whatever was moved aside in ``parent``."""
+    for replaced in sorted(parent.glob(f".*{_REPLACED}*")):
+        recover_folder(parent / replaced.name[1:].rpartition(_REPLACED)[0])
+
+
+def _beside(target: Path, mark: str) -> Path:
+    return target.parent / f".{target.name}{mark}{uuid.uuid4().hex}"
+
+
+def _all_beside(target: Path, mark: str) -> list[Path]:
+    return sorted(target.parent.glob(f".{glob.escape(target.name)}{mark}*"))
+
+
+def _remove(folder: Path, target: Path) -> None:
+    """Removes ``folder``, under the name of a partial ``target`` first: half removed, it is never taken for a whole one."""
+    removed = _beside(target, _PARTIAL)
+    os.rename(folder, removed)
+    shutil.rmtree(removed)
 
 
 def _flush(path: Path) -> None:
