@@ -93,7 +93,7 @@ def test_a_file_in_its_place_is_an_error_and_stays(tmp_path: Path) -> None:
 def test_a_replacement_killed_at_any_call_leaves_the_old_or_the_new_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    """Mutants seen to fail: the old folder removed before the rename; removed without being renamed first; no recovery before writing."""
+    """Mutants seen to fail: the old folder removed before the rename; removed without being renamed first."""
     for call in range(100):
         target = tmp_path / str(call) / name
         write(target, "old")
@@ -114,6 +114,16 @@ def test_a_replacement_killed_at_any_call_leaves_the_old_or_the_new_whole(
         assert contents(target) == {"next"}
         assert hidden(target.parent) == [], "what the killed process left is swept up by the next one"
     assert call > 10, "the calls of a replacement were counted"
+
+
+def test_what_was_moved_aside_comes_back_before_the_next_writing(tmp_path: Path) -> None:
+    target = tmp_path / "folder"
+    write(target, "old")
+    target.rename(tmp_path / ".folder.replaced-1")
+    with pytest.raises(RuntimeError), atomic_folder(target):
+        assert contents(target) == {"old"}
+        raise RuntimeError
+    assert contents(target) == {"old"}
 
 
 def test_a_half_removed_replaced_folder_never_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
