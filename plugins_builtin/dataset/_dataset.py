@@ -41,7 +41,7 @@ class Dataset:
 
     def __init__(
         self,
-        dataset_meta: DatasetMeta | str | Path | None = None,
+        dataset_meta: DatasetMeta | Mapping[str, Any] | str | Path | None = None,
         *,
         streaming: bool = False,
         num_proc: int | None = None,
@@ -123,14 +123,14 @@ class Dataset:
     @remote_function(dispatch="all")
     def add_dataset(
         self,
-        dataset_meta: DatasetMeta | str | Path,
+        dataset_meta: DatasetMeta | Mapping[str, Any] | str | Path,
         *,
         streaming: bool | None = None,
         num_proc: int | None = None,
         revision: str | None = None,
     ) -> None:
         """One more data set, beside those there are; what is left out is as this data set was made."""
-        meta = dataset_meta if isinstance(dataset_meta, DatasetMeta) else DatasetMeta(dataset_meta)
+        meta = DatasetMeta.of(dataset_meta)
         options = LoadOptions(
             streaming=self._options.streaming if streaming is None else streaming,
             num_proc=self._options.num_proc if num_proc is None else num_proc,
@@ -155,25 +155,30 @@ class Dataset:
             )
             raise InvalidData(f"the data sets cannot be mixed, their columns do not fit ({columns}): {error}") from error
 
-    def _selected(self, dataset_meta: DatasetMeta | None, method: str) -> int:
+    def _selected(self, dataset_meta: DatasetMeta | Mapping[str, Any] | str | Path | None, method: str) -> int:
         """The number of the part that ``dataset_meta`` means."""
         if dataset_meta is None or len(self._parts) < 2:
             self.dataset  # noqa: B018  # several parts without a choice, or none at all, are the errors of this property
             return 0
-        equal = [number for number, meta in enumerate(self._metas) if meta is dataset_meta]
-        same_id = [number for number, meta in enumerate(self._metas) if meta.get_id() == dataset_meta.get_id()]
+        wanted = DatasetMeta.of(dataset_meta)
+        equal = [number for number, meta in enumerate(self._metas) if meta is wanted or (wanted.data is None and meta == wanted)]
+        same_id = [number for number, meta in enumerate(self._metas) if meta.get_id() == wanted.get_id()]
         found = equal or same_id
         if len(found) != 1:
             there = ", ".join(meta.get_id() for meta in self._metas)
             many = "is there several times: pass the very DatasetMeta that was added" if found else "was not added"
-            raise InvalidArgument(f"{method}(dataset_meta=...): {dataset_meta.get_id()} {many}. There is {there}")
+            raise InvalidArgument(f"{method}(dataset_meta=...): {wanted.get_id()} {many}. There is {there}")
         return found[0]
 
     # ---- changing rows
 
     @remote_function(dispatch="all")
     def map(
-        self, preprocess_func: Any, dataset_meta: DatasetMeta | None = None, init_args: Mapping[str, Any] | None = None, **options: Any
+        self,
+        preprocess_func: Any,
+        dataset_meta: DatasetMeta | Mapping[str, Any] | str | Path | None = None,
+        init_args: Mapping[str, Any] | None = None,
+        **options: Any,
     ) -> None:
         """Applies a preprocessor to every row, in place; the columns that it returns are added or replaced.
 
@@ -196,7 +201,11 @@ class Dataset:
 
     @remote_function(dispatch="all")
     def filter(
-        self, filter_func: Any, dataset_meta: DatasetMeta | None = None, init_args: Mapping[str, Any] | None = None, **options: Any
+        self,
+        filter_func: Any,
+        dataset_meta: DatasetMeta | Mapping[str, Any] | str | Path | None = None,
+        init_args: Mapping[str, Any] | None = None,
+        **options: Any,
     ) -> None:
         """Keeps the rows for which ``filter_func`` (class, instance, name, hub id, function of a row) says true, in place."""
         check_options("filter", options)

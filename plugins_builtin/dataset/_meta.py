@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from twinkle.core.errors import InvalidArgument
+from twinkle.core.signature import check_arguments
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,13 @@ class DatasetMeta:
             raise InvalidArgument(f"DatasetMeta: dataset_id is a path or an id, got {got}; rows in memory go into data=")
         if self.data_slice is not None:
             object.__setattr__(self, "data_slice", _row_indices(self.data_slice))
+
+    @classmethod
+    def of(cls, given: DatasetMeta | Mapping[str, Any] | str | Path) -> DatasetMeta:
+        """``given`` itself, or what a path, an id, or the fields as a mapping (from a configuration file) stand for."""
+        if isinstance(given, Mapping):
+            return cls(**check_arguments(cls, given, "DatasetMeta"))
+        return given if isinstance(given, DatasetMeta) else cls(given)
 
     def get_id(self) -> str:
         """``id:subset:split``, with ``/`` and ``.`` of the id replaced by ``_``; rows in memory have the id "memory"."""

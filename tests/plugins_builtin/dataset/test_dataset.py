@@ -290,6 +290,19 @@ def test_map_changes_the_data_set_that_is_named() -> None:
     assert [row["t"] for row in dataset][3:] == ["a3", "B0", "B1"]
 
 
+def test_a_mapping_stands_for_the_meta_of_its_fields(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"t": "a"}\n{"t": "b"}\n', encoding="utf-8")
+    first, second = ({"dataset_id": str(path), "data_slice": rows} for rows in (range(1), range(1, 2)))
+    dataset = Dataset(first)
+    dataset.add_dataset(second)
+    dataset.map(lambda row: {"t": row["t"].upper()}, dataset_meta=dict(second))
+    dataset.mix_dataset(interleave=False)
+    assert [row["t"] for row in dataset] == ["a", "B"]
+    with pytest.raises(InvalidArgument, match="DatasetMeta does not take the argument 'splt'. Did you mean 'split'"):
+        Dataset({"dataset_id": str(path), "splt": "test"})
+
+
 def test_a_method_that_needs_one_data_set_says_so() -> None:
     dataset, _, _ = several()
     for use in (lambda: dataset.map(lambda row: row), lambda: len(dataset), lambda: dataset[0]):
