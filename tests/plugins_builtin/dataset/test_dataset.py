@@ -299,7 +299,7 @@ def test_a_mapping_stands_for_the_meta_of_its_fields(tmp_path: Path) -> None:
     dataset.map(lambda row: {"t": row["t"].upper()}, dataset_meta=dict(second))
     dataset.mix_dataset(interleave=False)
     assert [row["t"] for row in dataset] == ["a", "B"]
-    with pytest.raises(InvalidArgument, match="DatasetMeta does not take the argument 'splt'. Did you mean 'split'"):
+    with pytest.raises(InvalidArgument, match=r"DatasetMeta does not take the argument 'splt'\. Did you mean 'split'"):
         Dataset({"dataset_id": str(path), "splt": "test"})
 
 
