@@ -149,6 +149,6 @@ class OptimizerGroup:
             return None
         self.warned_of_schedule = True
         return (
-            f"the learning-rate schedule was given num_training_steps={planned}; {batches} batches made {steps} optimizer steps, which is what "
-            f"a schedule counts. If the data ends here it has not finished: pass num_training_steps={steps}"
+            f"the learning-rate schedule was given num_training_steps={planned}; {batches} batches made {steps} optimizer steps, which "
+            f"is what a schedule counts. If the data ends here it has not finished: pass num_training_steps={steps}"
         )
