@@ -111,7 +111,7 @@ class OptimizerGroup:
             "lr": None if self.optimizer is None else [float(g["lr"]) for g in self.optimizer.param_groups],
             "step": self.engine.num_steps,
             "gradient_accumulation_steps": self.engine.gradient_accumulation_steps,
-            "grad_norm": self.grad_norm,
+            "grad_norm": self.grad_norm if metrics is self.train_metrics else None,
             **arguments,
         }
         for metric in metrics:
