@@ -29,8 +29,9 @@ def get_logger(name: str = "twinkle") -> logging.Logger:
     if not any(isinstance(handler, _PlainHandler) for handler in logger.handlers):
         handler = _PlainHandler()
         handler.setFormatter(logging.Formatter("[%(levelname)s:%(name)s] %(message)s"))
+        handler.addFilter(_RankFilter())  # for loggers below this one
         logger.addHandler(handler)
-        logger.addFilter(_RankFilter())
+        logger.addFilter(_RankFilter())  # for handlers of the program's own
         if logger.level == logging.NOTSET:
             logger.setLevel(logging.INFO)
     return logger

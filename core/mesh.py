@@ -54,7 +54,10 @@ class DeviceMesh:
     """Process groups by dims, which are costly and collective to make. They stay in this process."""
 
     def __post_init__(self) -> None:
-        mesh = np.array(self.mesh, dtype=np.int64)
+        given = np.asarray(self.mesh)
+        if given.dtype.kind not in "iu":
+            raise InvalidConfig(f"a mesh is an array of whole numbers, got {given.tolist()}")
+        mesh = given.astype(np.int64)
         mesh.flags.writeable = False
         object.__setattr__(self, "mesh", mesh)
         object.__setattr__(self, "mesh_dim_names", tuple(self.mesh_dim_names))
@@ -163,8 +166,9 @@ class DeviceMesh:
     def __hash__(self) -> int:
         return hash(self._identity())
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_torch_objects": {}}
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickles as its arguments: process groups stay where they are."""
+        return DeviceMesh, (self.mesh, self.mesh_dim_names, *self._options().values())
 
     def _options(self) -> dict[str, Any]:
         return {f.name: self.__dict__[f.name] for f in fields(self) if f.init and f.name not in ("mesh", "mesh_dim_names")}
@@ -409,7 +413,7 @@ class DeviceGroup:
     """Devices that one worker drives: a sampler with tensor parallelism of its own takes several."""
 
     def __post_init__(self) -> None:
-        ranks = self.ranks if isinstance(self.ranks, int) else tuple(self.ranks)
+        ranks = int(self.ranks) if isinstance(self.ranks, int | np.integer) else tuple(self.ranks)
         object.__setattr__(self, "ranks", ranks)
         device_named(self.device_type)
         if self.num_devices < 1:

@@ -68,12 +68,12 @@ def initialize(
     )
     executor = build("executor", mode)
     layout = executor.start(wanted)
+    seed_everything(seed, full_determinism)
     context.mode, context.executor = mode, executor
     context.seed, context.full_determinism = seed, full_determinism
     context.groups, context.mesh, context.lazy_collect = layout.groups, layout.mesh, lazy_collect
-    context.nproc_per_node, context.ncpu_proc_per_node = nproc_per_node, ncpu_proc_per_node
+    context.nproc_per_node, context.ncpu_proc_per_node = layout.nproc_per_node, layout.ncpu_proc_per_node
     context.initialized_with = arguments
-    seed_everything(seed, full_determinism)
 
 
 def seed_everything(seed: int, full_determinism: bool = False) -> None:

@@ -164,6 +164,8 @@ def test_first_and_last_stage() -> None:
     assert collect("last_pp", list("ab"), DeviceMesh.from_sizes(pp_size=2)) == "b"
     assert collect("last_pp", list("ab"), DeviceMesh.from_sizes(pp_size=2, tp_size=2)) == "b"
     assert collect("last_pp", list("ab")) == ["a", "b"]
+    upside_down = DeviceMesh(np.array([[2, 3], [0, 1]]), ("pp", "tp"))
+    assert collect("last_pp", list("ab"), upside_down) == "a"
 
 
 def test_work_that_peers_did_twice_counts_once() -> None:
@@ -182,6 +184,7 @@ def test_tuples_are_collected_element_by_element() -> None:
     assert collect("mean", [(1.0, {"n": 2}), (3.0, {"n": 4})]) == (2.0, {"n": 3.0})
     assert collect("none", [(1, "a"), (2, "b")]) == ([1, 2], ["a", "b"])
     assert collect("sum", [(1, 1), (1, 1), (2, 2), (2, 2)], DP2_TP2, "slice_dp") == (3, 3)
+    assert collect("mean", [(1.0, "a")]) == (1.0, "a")
     assert collect("none", [(1,), (1, 2)]) == [(1,), (1, 2)]
 
 

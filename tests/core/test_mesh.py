@@ -172,6 +172,7 @@ def test_a_mesh_can_be_made_directly(as_rank: AsRank) -> None:
         (np.array([-1, 0]), ("dp",), "each global rank once"),
         (np.arange(0), ("dp",), "each global rank once"),
         (np.array(0), (), "one axis or more"),
+        (np.array([0.0, 1.5]), ("dp",), "whole numbers"),
     ],
 )
 def test_a_mesh_that_makes_no_sense_is_an_error(ranks: np.ndarray, names: tuple[str, ...], message: str) -> None:
@@ -196,6 +197,8 @@ def test_a_mesh_is_a_value() -> None:
     assert all(mesh != other for other in different) and mesh != "dp 2 x tp 2 = 4"
     with pytest.raises(ValueError, match="read-only"):
         mesh.mesh[0, 0] = 7
+    with pytest.raises(ValueError, match="read-only"):
+        pickle.loads(pickle.dumps(mesh)).mesh[0, 0] = 7
     ranks = np.arange(4)
     copied = DeviceMesh(ranks, ("dp",))
     ranks[0] = 9
@@ -229,6 +232,10 @@ def test_a_number_of_ranks_takes_the_next_free_ones() -> None:
         [DeviceGroup("a", 2, "GPU"), DeviceGroup("b", [1, 5], "cuda"), DeviceGroup("c", 3, "gpu")],
     )
     assert (first.ranks, second.ranks, third.ranks) == ((0, 2), (1, 5), (3, 4, 6))
+
+
+def test_a_number_of_ranks_may_be_numpys() -> None:
+    assert DeviceGroup("a", np.int64(3), "GPU").num_devices == 3  # type: ignore[arg-type]
 
 
 def test_devices_of_different_types_are_counted_apart() -> None:

@@ -92,6 +92,7 @@ def test_only_rank_0_tells_what_all_know(name: str, capsys: pytest.CaptureFixtur
     monkeypatch.setenv("RANK", "1")
     get_logger(name).info("step")
     get_logger(name).warning("disk full")
+    get_logger(name).getChild("part").info("step")
     assert capsys.readouterr().err == f"[WARNING:{name}] disk full\n"
     monkeypatch.setenv("RANK", "0")
     get_logger(name).info("step")
