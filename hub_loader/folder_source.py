@@ -10,7 +10,7 @@ from twinkle.core.kinds import KindSpec
 from twinkle.core.refs import FileRef, HubRef
 from twinkle.core.resolved import Resolved
 from twinkle.hub_loader.component_entry import find_entry, load_entry
-from twinkle.hub_loader.errors import Tampered
+from twinkle.hub_loader.errors import Tampered, UntrustedComponent
 from twinkle.hub_loader.hubs.file import read_local
 from twinkle.hub_loader.tree import ComponentTree
 from twinkle.hub_loader.trust import Candidate, TrustPolicy
@@ -28,13 +28,14 @@ class FolderSource:
 
         Raises:
             HubUnavailable: nothing is there.
-            UntrustedComponent: others can write there.
+            UntrustedComponent: others can write there, or this is a server.
             NoComponent, AmbiguousComponent: it does not say which component of ``kind`` is meant.
         """
         assert isinstance(ref, FileRef)
         root = _root(ref)
+        if not self.policy.allows_local:
+            raise UntrustedComponent(f"{ref}: a server runs no code from folders; put a component into its lock")
         tree = ComponentTree.of(read_local(root))
-        approval = self.policy.authorize(_candidate(tree, root))
         found = find_entry(tree, self.kinds[kind], ref.component, f"file:{ref.path}", root)
         return Resolved(
             kind=kind,
@@ -45,7 +46,7 @@ class FolderSource:
             repo=str(root),
             h1=tree.h1,
             version=found.version,
-            trust=approval.trust,
+            trust="local",
             trace=(f"{str(ref)!r} is a path of this machine", f"{tree.h1} of {len(tree.files)} files", found.why),
         )
 

@@ -1,0 +1,154 @@
+"""Hugging Face through ``huggingface_hub``: the only file that imports it. Nothing of its caches is believed for components."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from twinkle.core.contracts.component_hub import Commit, Entry, Progress, Refs
+from twinkle.core.contracts.hub import RepoType
+from twinkle.core.errors import HubUnavailable, MissingExtra
+from twinkle.core.refs import HubRef
+from twinkle.hub_loader.errors import RevisionNotFound
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
+
+@dataclass(frozen=True, kw_only=True)
+class HuggingFaceHub:
+    """Reads, writes and mirrors repositories of a Hugging Face hub."""
+
+    endpoint: str | None = None
+    """None: what the SDK takes from its own environment."""
+    token: str | None = None
+    offline: bool = False
+
+    # ---- models and data sets
+
+    def snapshot(self, ref: HubRef, repo_type: RepoType, patterns: Sequence[str] | None = None) -> Path:
+        """The files of a model or data set, in the SDK's cache, with its progress bars; offline, what lies there."""
+        api = self._api()
+        with _answers(f"{repo_type} {ref}"):
+            folder = api.snapshot_download(
+                repo_id=ref.repo_id,
+                repo_type=repo_type,
+                revision=ref.revision,
+                allow_patterns=None if patterns is None else list(patterns),
+                local_files_only=self.offline,
+            )
+        return Path(folder)
+
+    # ---- components: read
+
+    def resolve(self, repo: str, revision: str | None) -> Commit:
+        """Asks for the commit anew each time; a cached answer is never used."""
+        with _answers(f"hf://{repo}", revision):
+            found = self._api().model_info(repo, revision=revision)
+        if found.sha is None:
+            raise RevisionNotFound(f"hf://{repo}: the hub gives no commit for {revision!r}")
+        return Commit(id=found.sha, date=None if found.last_modified is None else found.last_modified.isoformat())
+
+    def list(self, repo: str, commit: str) -> Sequence[Entry]:
+        """The tree of a commit; large files carry their sha256, small ones git's blob id."""
+        from huggingface_hub.hf_api import RepoFile
+
+        with _answers(f"hf://{repo}", commit):
+            found = list(self._api().list_repo_tree(repo, recursive=True, revision=commit))
+        files = (item for item in found if isinstance(item, RepoFile))
+        return [
+            Entry(
+                path=file.path,
+                size=file.size,
+                sha256=None if file.lfs is None else file.lfs.sha256,
+                git_blob=file.blob_id if file.lfs is None else None,
+            )
+            for file in files
+        ]
+
+    def fetch(self, repo: str, commit: str, entries: Sequence[Entry], into: Path, progress: Progress) -> None:
+        """Each file by its exact name: patterns would read ``[`` and ``*`` in names as globs."""
+        from huggingface_hub.utils.tqdm import tqdm
+
+        class Metered(tqdm):
+            def update(self, n: float | None = 1) -> None:
+                progress(int(n or 0))
+                super().update(n)
+
+        api = self._api()
+        for entry in entries:
+            with _answers(f"hf://{repo}", commit):
+                api.hf_hub_download(repo, entry.path, revision=commit, local_dir=into, force_download=True, tqdm_class=Metered)
+
+    def refs(self, repo: str) -> Refs:
+        """Branches, tags and every commit below them; pull requests are left out."""
+        api = self._api()
+        with _answers(f"hf://{repo}"):
+            found = api.list_repo_refs(repo)
+            tips = {ref.name: ref.target_commit for ref in (*found.branches, *found.tags)}
+            history = {commit.commit_id for branch in found.branches for commit in api.list_repo_commits(repo, revision=branch.name)}
+        return Refs(tips=tips, history=frozenset(history))
+
+    # ---- components: write
+
+    def create(self, repo: str, private: bool) -> None:
+        """Makes the repository, where it does not exist."""
+        with _answers(f"hf://{repo}"):
+            self._api().create_repo(repo, private=private, exist_ok=True)
+
+    def commit(self, repo: str, files: Mapping[str, bytes], remove: Sequence[str], parent: str | None, message: str) -> Commit:
+        """One commit; the hub refuses it where ``parent`` is no longer the head."""
+        from huggingface_hub import CommitOperationAdd, CommitOperationDelete
+
+        operations: list[Any] = [CommitOperationAdd(path, data) for path, data in files.items()]
+        operations += [CommitOperationDelete(path) for path in remove]
+        with _answers(f"hf://{repo}"):
+            done = self._api().create_commit(repo, operations, commit_message=message, parent_commit=parent)
+        return Commit(id=done.oid)
+
+    def tag(self, repo: str, tag: str, commit: str) -> None:
+        """A new tag; an existing one is an error."""
+        with _answers(f"hf://{repo}"):
+            self._api().create_tag(repo, tag=tag, revision=commit, exist_ok=False)
+
+    def _api(self) -> HfApi:
+        try:
+            from huggingface_hub import HfApi
+        except ImportError as error:
+            raise MissingExtra("hf:// needs the package 'huggingface_hub': pip install 'twinkle-workbench[huggingface]'") from error
+        return HfApi(endpoint=self.endpoint, token=self.token, library_name="twinkle-workbench")
+
+
+@contextmanager
+def _answers(what: str, revision: str | None = None) -> Iterator[None]:
+    """The SDK's errors as ours, with what was asked for and what to do."""
+    import httpx2
+    from huggingface_hub.errors import (
+        EntryNotFoundError,
+        GatedRepoError,
+        HfHubHTTPError,
+        OfflineModeIsEnabled,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+        RevisionResolutionError,
+    )
+
+    try:
+        yield
+    except RevisionNotFoundError as error:
+        raise RevisionNotFound(f"{what}: there is no revision {revision!r}") from error
+    except GatedRepoError as error:
+        raise HubUnavailable(f"{what}: the repository is gated: ask for access on its page, then log in with 'hf auth login'") from error
+    except RepositoryNotFoundError as error:
+        raise HubUnavailable(f"{what}: no such repository, or it is private: check the name, or log in with 'hf auth login'") from error
+    except (EntryNotFoundError, OfflineModeIsEnabled, RevisionResolutionError) as error:
+        raise HubUnavailable(f"{what}: {error}") from error
+    except (HfHubHTTPError, httpx2.HTTPError) as error:
+        raise HubUnavailable(f"{what}: the hub did not answer as it should ({type(error).__name__}: {error}): try again later") from error
+    except OSError as error:  # the SDK raises bare ones for bodies of the wrong length
+        if isinstance(error, HubUnavailable):
+            raise
+        raise HubUnavailable(f"{what}: the transfer failed: {error}") from error
