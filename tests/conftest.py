@@ -13,6 +13,8 @@ from tiny_model import make_model, make_tokenizer
 from twinkle.core.runtime.context import ProcessContext, use_context
 from twinkle.core.settings import Settings
 
+collect_ignore = ["plugin_package"]  # a package of a stranger: test_plugin_package.py installs it and runs its tests
+
 
 @pytest.fixture(autouse=True)
 def context(tmp_path: Path) -> Iterator[ProcessContext]:
