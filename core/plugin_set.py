@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -81,9 +82,12 @@ class PluginSet:
         return self._each(hook, {"api_version": hookspecs.API_VERSION})
 
     def tell(self, hook: str, arguments: Mapping[str, object]) -> None:
-        """Calls an event hook of every plugin, in order of registration; one that raises is reported, and the others are still told."""
+        """Calls an event hook of every plugin, in order of registration. One that raises is reported, with a warning the first time."""
+        before = set(self._broken)
         for _ in self._each(hook, arguments):
             pass
+        for key in self._broken.keys() - before:
+            warnings.warn(f"plugin {self._broken[key]}", stacklevel=3)
 
     def report(self, plugin: LoadedPlugin, where: str, error: Exception) -> None:
         """Records that ``where`` of ``plugin`` is broken.

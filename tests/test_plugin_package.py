@@ -1,4 +1,4 @@
-"""A stranger's package with one entry point, installed by pip: it adds a loss, a metric and a whole new kind, and our code stays as it is."""
+"""A package of a stranger, installed by pip: one entry point adds a loss, a metric and a whole new kind, and our code stays as it is."""
 
 from __future__ import annotations
 

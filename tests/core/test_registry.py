@@ -336,8 +336,10 @@ def test_an_observer_that_raises_is_reported_and_the_others_are_told(registry: R
 
     registry.register(Bad(), "bad")
     registry.register(Good(), "good")
-    registry.tell("twinkle_step_ended", run="out", step=3, metrics={})
-    assert told == [3]
+    with pytest.warns(UserWarning, match="disk full"):
+        registry.tell("twinkle_step_ended", run="out", step=3, metrics={})
+    registry.tell("twinkle_step_ended", run="out", step=4, metrics={})
+    assert told == [3, 4]
     assert "bad, twinkle_step_ended: OSError: disk full" in str(registry.broken_plugins[0])
 
 
