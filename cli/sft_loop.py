@@ -66,17 +66,17 @@ def train(parts: Parts, observer: Observer, wish: StopWish, resume: Path | None 
         InvalidConfig: the checkpoint is of a run with other accumulation, or is past the last step.
     """
     config = parts.config
-    hook = current().registry.hook
+    registry = current().registry
     first_batch = 0 if resume is None else _resume(parts, resume)
     config.output_dir.mkdir(parents=True, exist_ok=True)
-    hook.twinkle_run_started(run=str(config.output_dir), config=plain_config(config))
+    registry.tell("twinkle_run_started", run=str(config.output_dir), config=plain_config(config))
     status = "failed"
     try:
         with (config.output_dir / METRIC_LOG).open("w" if resume is None else "a", encoding="utf-8") as log:
             result = _loop(parts, observer, wish, log, first_batch)
         status = result.status
     finally:
-        hook.twinkle_run_ended(run=str(config.output_dir), status=status)
+        registry.tell("twinkle_run_ended", run=str(config.output_dir), status=status)
     return result
 
 

@@ -417,7 +417,7 @@ class TransformersModel:
         group = self._group(adapter_name)
         values = group.calculate(is_training)
         if is_training:
-            current().registry.hook.twinkle_step_ended(run=self.model_id, step=group.engine.num_steps, metrics=values)
+            current().registry.tell("twinkle_step_ended", run=self.model_id, step=group.engine.num_steps, metrics=values)
         return values
 
     @remote_function(dispatch="all", collect="first")
@@ -464,7 +464,7 @@ class TransformersModel:
         template = self._template(group)
         tokenizer = None if template is None else template.tokenizer
         write_checkpoint(target, self.model, self._base, group, tokenizer, consumed_train_samples, save_optimizer)
-        current().registry.hook.twinkle_checkpoint_saved(path=target, step=group.engine.num_steps)
+        current().registry.tell("twinkle_checkpoint_saved", path=target, step=group.engine.num_steps)
         return str(target)
 
     @remote_function(dispatch="all", collect="first", sync=True)
