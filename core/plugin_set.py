@@ -9,7 +9,7 @@ from typing import Any
 import pluggy
 
 from twinkle.core import hookspecs
-from twinkle.core.errors import BrokenComponent, InvalidConfig
+from twinkle.core.errors import BrokenComponent, InvalidArgument, InvalidConfig
 from twinkle.core.kinds import KINDS, KindSpec
 from twinkle.core.plugin_loading import BrokenPlugin, LoadedPlugin, load_builtin_plugins, load_installed_plugins
 from twinkle.core.settings import Settings
@@ -82,7 +82,16 @@ class PluginSet:
         return self._each(hook, {"api_version": hookspecs.API_VERSION})
 
     def tell(self, hook: str, arguments: Mapping[str, object]) -> None:
-        """Calls an event hook of every plugin, in order of registration. One that raises is reported, with a warning the first time."""
+        """Calls an event hook of every plugin, in order of registration. One that raises is reported, with a warning the first time.
+
+        Raises:
+            InvalidArgument: there is no such event, or ``arguments`` are not those of its specification.
+        """
+        if hook not in self._core_hooks:
+            raise InvalidArgument(f"there is no event {hook!r}.{did_you_mean(hook, self._core_hooks)}")
+        takes = vars(self._manager.hook)[hook].spec.argnames
+        if set(takes) != set(arguments):
+            raise InvalidArgument(f"the event {hook!r} takes {', '.join(takes)}; got {', '.join(arguments)}")
         before = set(self._broken)
         for _ in self._each(hook, arguments):
             pass

@@ -343,6 +343,12 @@ def test_an_observer_that_raises_is_reported_and_the_others_are_told(registry: R
     assert "bad, twinkle_step_ended: OSError: disk full" in str(registry.broken_plugins[0])
 
 
+@pytest.mark.parametrize(("event", "says"), [("twinkle_step_end", "mean 'twinkle_step_ended'"), ("twinkle_step_ended", "takes run, step")])
+def test_an_event_that_is_told_wrongly_is_the_fault_of_the_teller(registry: Registry, event: str, says: str) -> None:
+    with pytest.raises(InvalidArgument, match=says):
+        registry.tell(event, run="out", number=3)
+
+
 def test_a_component_that_does_not_import_names_its_package_and_the_cause(site: SitePackages) -> None:
     site.add("other-pkg", "@hookimpl\ndef twinkle_losses(): return {'dapo': 'dapo_impl:Dapo'}", version="2.1")
     site.write("dapo_impl", "import no_such_dependency")
