@@ -34,15 +34,25 @@ class TurnMarkers:
     """How a user's and an assistant's header begin alike; it cannot stand inside a turn. Empty where they share nothing."""
 
 
-def probe_markers(render: Render) -> TurnMarkers | None:
-    """The markers of the template behind ``render``, found by rendering recognisable words; None where it has no fixed ones."""
+def probe_markers(render: Render, tails: Sequence[str] = ()) -> TurnMarkers | None:
+    """The markers of the template behind ``render``, found by rendering recognisable words; None where it has no fixed ones.
+
+    Args:
+        tails: strings (special tokens) of which a template may put one after a whole conversation, but not before a generation prompt.
+    """
     user, answer, second_user, second_answer = words = ("Twinkleaskone", "Twinklesayone", "Twinkleasktwo", "Twinklesaytwo")
     messages = [{"role": "assistant" if index % 2 else "user", "content": word} for index, word in enumerate(words)]
     try:
         text, asked, prompted = render(messages, False), render(messages[:1], False), render(messages[:1], True)
     except InvalidData:  # a template that refuses this conversation has no markers to be probed
         return None
-    if any(text.count(word) != 1 for word in words) or asked.count(user) != 1 or not prompted.startswith(asked):
+    if any(text.count(word) != 1 for word in words) or asked.count(user) != 1:
+        return None
+    for tail in ("", *tails):
+        if text.endswith(tail) and asked.endswith(tail) and prompted.startswith(asked.removesuffix(tail)):
+            text, asked = text.removesuffix(tail), asked.removesuffix(tail)
+            break
+    else:
         return None
     after_user = asked.partition(user)[2]
     before_answers = (_between(text, user, answer), _between(text, second_user, second_answer))
@@ -50,6 +60,8 @@ def probe_markers(render: Render) -> TurnMarkers | None:
         return None
     prompt = prompted[len(asked) :]
     header = _common_beginning(prompt, *(before[len(after_user) :] for before in before_answers))
+    if not prompt:  # the end of the user's turn is all that announces an answer
+        header = prompt = after_user
     after_answer = _between(text, answer, second_user)
     end = _common_beginning(after_answer, text.partition(second_answer)[2])
     if not header or not end:

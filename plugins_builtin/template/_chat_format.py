@@ -82,7 +82,7 @@ class ChatFormat:
     @cached_property
     def markers(self) -> TurnMarkers | None:
         """The fixed strings around an assistant's turn; None where the template has none."""
-        return probe_markers(self._render_text)
+        return probe_markers(self._render_text, [value for value in self.variables.values() if isinstance(value, str) and value])
 
     def fit(self, messages: Conversation, tools: Tools) -> None:
         """Brings ``messages`` in place into what this template expresses.

@@ -183,7 +183,9 @@ class Template:
         for media in _MEDIA_COLUMNS:
             if trajectory.get(media):
                 raise InvalidData(f"the row has {media}: this template takes text alone")
-        messages = normal_messages(trajectory.get("messages"), self.default_system)
+        if trajectory.get("messages") is None:
+            raise InvalidData("the row has no 'messages'; plain 'text' is for pretraining, with use_chat_template=False")
+        messages = normal_messages(trajectory["messages"], self.default_system)
         tools = normal_tools(trajectory.get("tools"))
         chat_format = self._format(tools)
         chat_format.fit(messages, tools)

@@ -10,7 +10,10 @@ _CALL = re.compile(r"\n?<tool_call>\s*(\{.*?\})\s*</tool_call>", re.DOTALL)
 
 
 def parse_tool_calls(text: str) -> tuple[str, list[dict[str, Any]]]:
-    """``text`` without its calls, and the calls in OpenAI's form (``arguments`` is JSON text). A malformed call stays in the text."""
+    """``text`` without its calls (and line ends after them), and the calls in OpenAI's form, where ``arguments`` is JSON text.
+
+    A malformed call stays in the text.
+    """
     calls: list[dict[str, Any]] = []
 
     def take(match: re.Match[str]) -> str:
@@ -25,4 +28,5 @@ def parse_tool_calls(text: str) -> tuple[str, list[dict[str, Any]]]:
         calls.append({"type": "function", "function": {"name": call["name"], "arguments": text_arguments}})
         return ""
 
-    return _CALL.sub(take, text), calls
+    rest = _CALL.sub(take, text)
+    return (rest.rstrip("\n") if calls else rest), calls
