@@ -55,7 +55,7 @@ class SmallTrainer(Trainer):
 class Anything:
     """Hands on keyword arguments it does not know."""
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, prefix: str = "", **options: Any) -> None:
         self.options = options
 
 
@@ -191,7 +191,7 @@ def test_placement_arguments_are_taken_beside_the_own_ones() -> None:
 def test_the_signature_shows_them() -> None:
     names = list(inspect.signature(Trainer).parameters)
     assert names == ["model_id", "mesh", "rank", "remote_group", "instance_id", "device_mesh"]
-    assert list(inspect.signature(Anything).parameters) == ["remote_group", "instance_id", "device_mesh", "options"]
+    assert list(inspect.signature(Anything).parameters) == ["prefix", "remote_group", "instance_id", "device_mesh", "options"]
     assert list(inspect.signature(SmallTrainer).parameters) == names
 
 
