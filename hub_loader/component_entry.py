@@ -8,6 +8,7 @@ from typing import Any
 
 from twinkle.core.kinds import KindSpec
 from twinkle.core.legacy_patch import is_legacy_patch, modern_patch
+from twinkle.hub_loader.compatibility import check_compatible
 from twinkle.hub_loader.errors import NoComponent
 from twinkle.hub_loader.loader import import_module, package_of
 from twinkle.hub_loader.manifest import FILE_NAME, manifest_of
@@ -55,9 +56,15 @@ def load_entry(approval: Approval, spec: KindSpec, entry: str) -> Any:
     """The class or function that ``entry`` means, imported from approved bytes.
 
     Raises:
+        IncompatibleComponent: its manifest asks for other versions than those that are installed; nothing was imported.
         BrokenComponent: the import failed.
         NoComponent, AmbiguousComponent: the module does not have the one object that is meant.
     """
+    manifest = manifest_of(approval.tree, approval.where)
+    if manifest is not None:
+        for component in manifest.components:
+            if component.entry == entry and component.kind == spec.name:
+                check_compatible(manifest, component, approval.where)
     module_name, _, attribute = entry.partition(":")
     module = import_module(approval, module_name)
     package = package_of(approval.tree.h1)

@@ -71,7 +71,7 @@ class HubSource:
         if tree is None:
             raise HubUnavailable(f"{resolved.ref} ({resolved.h1}) is not in the store of this machine: resolve it here first")
         return load_entry(
-            self.policy.authorize(self._candidate(tree, resolved.repo, resolved.commit)), self.kinds[resolved.kind], resolved.entry
+            self.policy.authorize(self._candidate_of(tree, resolved.repo, resolved.commit)), self.kinds[resolved.kind], resolved.entry
         )
 
     def obtain(self, ref: HubRef) -> Grant:
@@ -117,7 +117,11 @@ class HubSource:
             raise UntrustedComponent(f"{ref} at {commit.id} has the digest {tree.h1}, expected was {expected_h1}")
         last = self.policy.last_grant(repo)
         previous = self.store.get(last.h1, last.files) if last is not None else None
-        return self._candidate(tree, repo, commit.id, commit.date, previous)
+        return self._candidate_of(tree, repo, commit.id, commit.date, previous)
+
+    def stored_candidate(self, tree: ComponentTree, grant: Grant) -> Candidate:
+        """The bytes of a grant, as they ask to run."""
+        return self._candidate_of(tree, grant.repo, grant.commit)
 
     def tree_of(self, grant: Grant, where: str) -> ComponentTree:
         """The bytes of a grant: from the store, else fetched, compared with the digest, and stored.
@@ -204,7 +208,7 @@ class HubSource:
             )
         return f"{ref} is not approved, so nothing of it was fetched. To look at it and approve it: {_command(ref)}"
 
-    def _candidate(
+    def _candidate_of(
         self, tree: ComponentTree, repo: str, commit: str, date: str | None = None, previous: ComponentTree | None = None
     ) -> Candidate:
         return Candidate(

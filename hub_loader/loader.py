@@ -15,7 +15,7 @@ import linecache
 import sys
 import threading
 import types
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -87,10 +87,12 @@ class TreeLoader(importlib.abc.InspectLoader):
 
 
 class ComponentFinder(importlib.abc.MetaPathFinder):
-    """Finds ``twinkle_components.c_*`` among the approved trees of this process."""
+    """Finds ``twinkle_components.c_*`` among the approved trees of this process, then among those of the store that it approves."""
 
     def __init__(self) -> None:
         self.loaders: dict[str, TreeLoader] = {}
+        self.approved_package: Callable[[str], Approval | None] = lambda package: None
+        """Finds a package among what this process approves, for unpickling."""
 
     def mount(self, approval: Approval) -> str:
         """Makes an approved tree importable; returns its package.
@@ -115,6 +117,10 @@ class ComponentFinder(importlib.abc.MetaPathFinder):
         if not fullname.startswith(_PREFIX):
             return None
         package = ".".join(fullname.split(".", 2)[:2])
+        if package not in self.loaders:
+            approval = self.approved_package(package)
+            if approval is not None:
+                self.mount(approval)
         loader = self.loaders.get(package)
         if loader is None:
             raise UntrustedComponent(

@@ -13,6 +13,9 @@ from twinkle.hub_loader.store import ComponentStore
 from twinkle.hub_loader.trust import Consent, TrustPolicy
 from twinkle.hub_loader.trust_store import TrustStore
 
+VENDOR_FOLDER = Path("vendor", "twinkle")
+"""Where a project keeps its components itself, below its own folder."""
+
 
 def policy_of(context: ProcessContext, consent: Consent | None = None) -> TrustPolicy:
     """The policy of this process. Without ``consent`` the person at the terminal is asked, on the first rank of a run only."""
@@ -33,6 +36,6 @@ def hub_source(context: ProcessContext, policy: TrustPolicy | None = None) -> Hu
         policy=policy_of(context) if policy is None else policy,
         kinds=dict(context.registry.kinds),
         reader=lambda scheme: component_hub(scheme, context),
-        store=ComponentStore(home),
+        store=ComponentStore(home, Path.cwd() / VENDOR_FOLDER),
         trust_store=TrustStore(home),
     )

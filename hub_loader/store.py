@@ -20,6 +20,8 @@ class ComponentStore:
     """Trees by their digest. An entry is there as a whole or not at all, and is verified each time it is read."""
 
     home: Path
+    vendored: Path | None = None
+    """A project's folder of trees by digest, read where the home has none. It need not be trusted: the digest decides."""
 
     def folder(self, h1: str) -> Path:
         """Where the tree with this digest lies, or would."""
@@ -60,6 +62,8 @@ class ComponentStore:
             Tampered: the folder has other bytes than its name says.
         """
         folder = self.folder(h1)
+        if not folder.is_dir() and self.vendored is not None:
+            folder = self.vendored / folder.name
         if not folder.is_dir():
             return None
         try:
@@ -69,6 +73,22 @@ class ComponentStore:
         if tree.h1 != h1:
             raise Tampered(f"{folder}: {_difference(tree, files)}; remove the folder and fetch again")
         return tree
+
+    def vendor(self, h1: str) -> Path:
+        """Copies a stored tree into the project's folder.
+
+        Raises:
+            FileNotFoundError: it is not stored, or there is no such folder.
+        """
+        tree = self.get(h1)
+        if tree is None or self.vendored is None:
+            raise FileNotFoundError(f"{h1} is not stored")
+        target = self.vendored / self.folder(h1).name
+        for path, data in tree.files.items():
+            file = target / path
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(data)
+        return target
 
     def remove(self, h1: str) -> None:
         """Takes the entry away, if it is there."""

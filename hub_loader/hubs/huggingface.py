@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from twinkle.core.contracts.component_hub import Commit, Entry, Progress, Refs
 from twinkle.core.contracts.hub import RepoType
-from twinkle.core.errors import HubUnavailable, MissingExtra
+from twinkle.core.errors import HubUnavailable, MissingExtra, TwinkleError
 from twinkle.core.refs import HubRef
 from twinkle.hub_loader.errors import RevisionNotFound
 
@@ -148,7 +148,7 @@ def _answers(what: str, revision: str | None = None) -> Iterator[None]:
         raise HubUnavailable(f"{what}: {error}") from error
     except (HfHubHTTPError, httpx2.HTTPError) as error:
         raise HubUnavailable(f"{what}: the hub did not answer as it should ({type(error).__name__}: {error}): try again later") from error
-    except OSError as error:  # the SDK raises bare ones for bodies of the wrong length
-        if isinstance(error, HubUnavailable):
+    except (OSError, ValueError) as error:  # the SDK raises bare ones for bodies of the wrong length and answers without its headers
+        if isinstance(error, TwinkleError):
             raise
         raise HubUnavailable(f"{what}: the transfer failed: {error}") from error

@@ -6,7 +6,8 @@ It holds nothing. Importing it, as unpickling in a fresh process does, makes sur
 from __future__ import annotations
 
 from twinkle.hub_loader.loader import component_finder
+from twinkle.hub_loader.stored_component import approved_package
 
 __path__: list[str] = []
 
-component_finder()
+component_finder().approved_package = approved_package
