@@ -64,6 +64,11 @@ class StepEngine:
         """Whether the window is complete and has not been cleared."""
         return self.is_between_windows and bool(self._denominators)
 
+    @property
+    def is_normalised(self) -> bool:
+        """Whether the gradients are divided already: the window is in the middle of its step, up to :meth:`open_window`."""
+        return self._normalised
+
     def set_gradient_accumulation_steps(self, steps: int) -> None:
         """Changes the length of a window from here on."""
         self.gradient_accumulation_steps = _checked_steps(steps)
