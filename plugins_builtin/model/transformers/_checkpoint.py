@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +11,17 @@ from peft import PeftModel
 from safetensors import SafetensorError
 from transformers import PreTrainedModel
 
-from twinkle.core.atomic_folder import atomic_folder, recover_folder
+from twinkle.core.atomic_folder import atomic_folder, recover_folder, recover_folders, remove_folder
 from twinkle.core.errors import CheckpointError
-from twinkle.core.repository_files import repository_folder
+from twinkle.core.repository_files import TOKENIZER_FILES, repository_folder
 from twinkle.plugins_builtin.model.transformers._adapter import read_adapter, write_adapter
 from twinkle.plugins_builtin.model.transformers._optimizer_group import OptimizerGroup
-from twinkle.plugins_builtin.model.transformers._training_state import write_state
+from twinkle.plugins_builtin.model.transformers._training_state import STATE_FILE, read_counters, write_state
 
 DEFAULT_OUTPUT_DIR = "output"
+
+_NUMBERED = re.compile(r"checkpoint-(?:step-)?(\d+)")
+_NO_TOKENIZER = re.compile(r"(adapter_)?config\.json|generation_config\.json|trainer_state\.json|.*\.index\.json|.*\.py")
 
 
 def write_checkpoint(
@@ -30,6 +35,9 @@ def write_checkpoint(
 ) -> None:
     """Writes ``target`` as a whole or not at all.
 
+    Args:
+        tokenizer: None copies the files that the model was loaded with.
+
     Raises:
         CheckpointError: the disk is full, or not writable; what ``target`` held before is untouched.
     """
@@ -41,11 +49,36 @@ def write_checkpoint(
             else:
                 base.save_pretrained(folder)
             if tokenizer is not None:
-                tokenizer.save_pretrained(folder)
+                _write_tokenizer(tokenizer, folder)
+            elif base.name_or_path:
+                _copy_tokenizer(Path(base.name_or_path), folder)
             write_state(folder, group, consumed_train_samples, with_optimizer)
     except (OSError, SafetensorError) as error:
         before = "the checkpoint that was there before is whole" if target.exists() else "nothing was left behind"
         raise CheckpointError(f"checkpoint {target} could not be written, {before}: {error}") from error
+
+
+def numbered_checkpoints(output_dir: str | Path) -> list[Path]:
+    """The whole checkpoints of ``output_dir`` that are named by their step (``checkpoint-step-12``), the latest last."""
+    folder = Path(output_dir)
+    if not folder.is_dir():
+        return []
+    recover_folders(folder)
+    found = [(int(match[1]), path) for path in folder.iterdir() if (match := _NUMBERED.fullmatch(path.name))]
+    return [path for _, path in sorted(found) if (path / STATE_FILE).is_file()]
+
+
+def prune_checkpoints(newest: Path, adapter_name: str, limit: int) -> list[Path]:
+    """Removes the oldest checkpoints beside ``newest``, which was just written, until ``limit`` are left; returns those removed.
+
+    Only checkpoints that are named by their step count, and only those of ``adapter_name``; ``newest`` always stays. Each is removed as a
+    whole: a run that is killed meanwhile finds no half checkpoint.
+    """
+    others = [p for p in numbered_checkpoints(newest.parent) if p.name != newest.name and read_counters(p)["adapter_name"] == adapter_name]
+    surplus = others[: max(len(others) - limit + 1, 0)]
+    for path in surplus:
+        remove_folder(path)
+    return surplus
 
 
 def checkpoint_folder(name: str | Path, output_dir: str | Path | None) -> Path:
@@ -71,14 +104,42 @@ def read_weights(folder: Path, model: PreTrainedModel | PeftModel, base: PreTrai
     """Reads the weights of ``folder`` into the adapter, or the whole model, of ``group``.
 
     Raises:
-        CheckpointError: the folder holds weights of another kind or shape.
+        CheckpointError: the folder holds weights of another kind or shape; the model is as it was.
     """
-    if group.adapter_name:
-        assert isinstance(model, PeftModel)
-        read_adapter(model, group.adapter_name, folder)
-        return
+    try:
+        if group.adapter_name:
+            assert isinstance(model, PeftModel)
+            read_adapter(model, group.adapter_name, folder)
+        else:
+            _read_full(folder, base)
+    except SafetensorError as error:
+        raise CheckpointError(f"{folder}: a weight file is damaged: {error}") from error
+
+
+def _read_full(folder: Path, base: PreTrainedModel) -> None:
     if not (folder / "config.json").is_file():
         raise CheckpointError(f"{folder} holds no full model: expected config.json, found {sorted(p.name for p in folder.iterdir())}")
     # from_pretrained undoes whatever save_pretrained did to names and shapes (fused experts, tied or split weights, shards).
-    loaded = type(base).from_pretrained(folder, dtype=base.dtype)
-    base.load_state_dict(loaded.state_dict())
+    loaded, report = type(base).from_pretrained(folder, dtype=base.dtype, output_loading_info=True)
+    if report["missing_keys"]:
+        raise CheckpointError(f"{folder}: its weight files lack {sorted(report['missing_keys'])[:3]}")
+    stored = loaded.state_dict()
+    different = sorted({(n, v.shape) for n, v in stored.items()} ^ {(n, v.shape) for n, v in base.state_dict().items()})
+    if different:
+        examples = ", ".join(f"{name} {tuple(shape)}" for name, shape in different[:4])
+        raise CheckpointError(f"{folder} holds a model of another shape than this one, for example {examples}")
+    base.load_state_dict(stored)
+
+
+def _write_tokenizer(tokenizer: Any, folder: Path) -> None:
+    try:
+        tokenizer.save_pretrained(folder)
+    except Exception as error:  # the tokenizers library says a full disk by a bare Exception
+        raise OSError(f"the tokenizer could not be written: {error}") from error
+
+
+def _copy_tokenizer(source: Path, folder: Path) -> None:
+    for pattern in TOKENIZER_FILES:
+        for file in source.glob(pattern):
+            if not _NO_TOKENIZER.fullmatch(file.name) and not (folder / file.name).exists():
+                shutil.copyfile(file, folder / file.name)
