@@ -20,16 +20,23 @@ class WordTemplate:
     def batch_encode(self, trajectories: Sequence[Any], add_generation_prompt: bool = False) -> list[Any]:
         self.calls.append(len(trajectories))
         features = []
-        for trajectory in trajectories:
-            text = " ".join(message["content"] for message in trajectory["messages"])
-            if "refuse" in text:
-                raise InvalidData(f"{text!r} is refused")
-            self.encoded.append(text)
-            ids = [len(word) for word in text.split()] + ([99] if add_generation_prompt else [])
-            feature = {"input_ids": ids, "labels": [*ids[1:], -100], "position_ids": list(range(len(ids))), "length": len(ids)}
-            columns = trajectory if self.keep_columns else {}
-            features += [{**columns, **feature}] * (0 if "drop" in text else 2 if "twice" in text else 1)
+        for row in trajectories:
+            if "messages" in row:
+                features += [{**(row if self.keep_columns else {}), **feature} for feature in self._features(row, add_generation_prompt)]
+                continue
+            sides = {side: self._features(row[side], add_generation_prompt) for side in ("positive", "negative")}
+            if all(sides.values()):
+                features.append({**row, **{side: {**row[side], **found[0]} for side, found in sides.items()}})
         return features
+
+    def _features(self, trajectory: Any, add_generation_prompt: bool) -> list[dict[str, Any]]:
+        text = " ".join(message["content"] for message in trajectory["messages"])
+        if "refuse" in text:
+            raise InvalidData(f"{text!r} is refused")
+        self.encoded.append(text)
+        ids = [len(word) for word in text.split()] + ([99] if add_generation_prompt else [])
+        feature = {"input_ids": ids, "labels": [*ids[1:], -100], "position_ids": list(range(len(ids))), "length": len(ids)}
+        return [feature] * (0 if "drop" in text else 2 if "twice" in text else 1)
 
     def decode(self, token_ids: Sequence[int], skip_special_tokens: bool = False) -> str:
         return " ".join("x" * token for token in token_ids)

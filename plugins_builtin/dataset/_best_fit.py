@@ -8,6 +8,7 @@ whole buckets are filled at a time.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,6 +31,9 @@ class Packing:
 
     def __getitem__(self, index: int) -> Integers:
         return self.items[self.starts[index] : self.starts[index + 1]]
+
+    def __iter__(self) -> Iterator[Integers]:
+        return (self[index] for index in range(len(self)))
 
 
 def pack_best_fit(lengths: ArrayLike, capacity: int) -> Packing:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 _logger = logging.getLogger(__name__)
 _COLUMNAR = ("with_indices", "with_rank", "input_columns", "fn_kwargs")
 """Options of ``datasets`` whose functions have a form of their own: passed through as they are."""
+STREAM_BATCH_ROWS = 128
+"""Rows of a stream that are encoded at once: as many must be read before the first one comes."""
 
 
 @remote_class(execute="first")
@@ -87,6 +89,8 @@ class Dataset:
 
     @remote_function(collect="first")
     def __len__(self) -> int:
+        if self.streaming:
+            raise InvalidArgument(f"{self.title} is a stream: it has no length; count what comes")
         return len(self.dataset)
 
     @overload
@@ -144,6 +148,7 @@ class Dataset:
     @remote_function(dispatch="all")
     def mix_dataset(self, interleave: bool = True) -> None:
         """All data sets as one: taking turns until the shortest ends, or one after the other."""
+        self._before_change("mix_dataset")
         if len(self._parts) < 2:
             return
         join = datasets.interleave_datasets if interleave else datasets.concatenate_datasets
@@ -188,6 +193,7 @@ class Dataset:
             init_args: arguments of a class or name.
             options: those of ``datasets.Dataset.map`` (``num_proc``, ``remove_columns``, ``load_from_cache_file`` ...).
         """
+        self._before_change("map")
         check_options("map", options)
         number = self._selected(dataset_meta, "map")
         preprocessor = component_of("preprocessor", preprocess_func, init_args)
@@ -208,6 +214,7 @@ class Dataset:
         **options: Any,
     ) -> None:
         """Keeps the rows for which ``filter_func`` (class, instance, name, hub id, function of a row) says true, in place."""
+        self._before_change("filter")
         check_options("filter", options)
         number = self._selected(dataset_meta, "filter")
         keep = component_of("filter", filter_func, init_args)
@@ -223,12 +230,14 @@ class Dataset:
     @remote_function(dispatch="all")
     def cast_column(self, column: str, feature: Any) -> None:
         """Gives ``column`` the type ``feature`` (of ``datasets``), in place."""
+        self._before_change("cast_column")
         self._require_column(column)
         self._parts = [part.cast_column(column, feature) for part in self._parts]
 
     @remote_function(dispatch="all")
     def check(self, **options: Any) -> None:
         """Drops the rows that the template cannot encode, and logs how many and why."""
+        self._before_change("check")
         check_options("filter", options)
         template = self._require_template("check")
         for number in range(len(self._parts)):
@@ -244,8 +253,9 @@ class Dataset:
     def encode(self, add_generation_prompt: bool = False, **options: Any) -> None:
         """Adds ``input_ids``, ``labels`` and the other columns of a feature, in place; the original columns stay.
 
-        One ``template.batch_encode`` call per ``batch_size`` (1,000) rows. Rows that encode to nothing are dropped.
+        One ``template.batch_encode`` call per ``batch_size`` (1,000; 128 of a stream) rows. Rows that encode to nothing are dropped.
         """
+        self._before_change("encode")
         check_options("map", options)
         template = self._require_template("encode")
         for number, part in enumerate(self._parts):
@@ -253,7 +263,8 @@ class Dataset:
             shared = {"desc": f"encoding {title}", **options, "batched": True, "with_indices": True}
             identity = fingerprint_of(template)
             if isinstance(part, datasets.IterableDataset):
-                self._run(number, "map", EncodedRows(template, add_generation_prompt, title), identity, shared)
+                shared = {"batch_size": STREAM_BATCH_ROWS, **shared}
+                self._run(number, "map", EncodedRows(template, add_generation_prompt, title), None, shared)
                 continue
             function = EncodedColumns(template, add_generation_prompt, title)
             shared["remove_columns"] = part.column_names
@@ -271,6 +282,9 @@ class Dataset:
         return save_rows(self, Path(path), format, batch_size)
 
     # ---- shared
+
+    def _before_change(self, method: str) -> None:
+        """Called before ``method`` changes rows; a subclass may refuse."""
 
     def _run(self, number: int, operation: Operation, function: Any, identity: str | None, options: Mapping[str, Any]) -> None:
         self._parts[number] = run_step(self._parts[number], operation, function, identity, options)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from twinkle.core.errors import InvalidData
 from twinkle.core.types import InputFeature
@@ -15,13 +15,7 @@ if TYPE_CHECKING:
 
 ROW_COLUMN = "__row__"
 """Travels through the template with each trajectory, so that a feature says which row it is of."""
-PAIR = ("positive", "negative")
 _FEATURE_KEYS = frozenset(InputFeature.__annotations__)
-
-
-def is_pair(row: Mapping[str, Any]) -> bool:
-    """Whether ``row`` holds two trajectories to compare instead of one."""
-    return "messages" not in row and all(isinstance(row.get(side), Mapping) for side in PAIR)
 
 
 def encode_rows(template: Template, rows: Sequence[Mapping[str, Any]], add_generation_prompt: bool) -> list[tuple[int, dict[str, Any]]]:
@@ -32,47 +26,36 @@ def encode_rows(template: Template, rows: Sequence[Mapping[str, Any]], add_gener
     """
     if not rows:
         return []
-    pairs = is_pair(rows[0])
-    trajectories = [
-        {**trajectory, ROW_COLUMN: number}
-        for number, row in enumerate(rows)
-        for trajectory in ([row[side] for side in PAIR] if pairs else [row])
-    ]
+    trajectories = [{**row, ROW_COLUMN: number} for number, row in enumerate(rows)]
     features = template.batch_encode(trajectories, add_generation_prompt=add_generation_prompt)  # type: ignore[arg-type]
-    numbered = _numbered(features, [trajectory[ROW_COLUMN] for trajectory in trajectories], type(template).__name__)
-    if pairs:
-        return list(_paired(rows, numbered, type(template).__name__))
-    columns = set(rows[0])
-    return [
-        (number, {key: value for key, value in feature.items() if key in _FEATURE_KEYS or key not in columns})
-        for number, feature in numbered
-        if len(feature["input_ids"]) > 0
-    ]
+    numbered = _numbered(features, len(rows), type(template).__name__)
+    return [(number, _new_columns(feature, rows[number])) for number, feature in numbered if not _is_empty(feature)]
 
 
-def _numbered(features: Sequence[Mapping[str, Any]], numbers: Sequence[int], template: str) -> list[tuple[int, dict[str, Any]]]:
+def _new_columns(feature: Mapping[str, Any], row: Mapping[str, Any]) -> dict[str, Any]:
+    """What encoding added to ``row``: the columns of a feature, and columns that hold trajectories of their own (preference pairs)."""
+    return {key: value for key, value in feature.items() if key in _FEATURE_KEYS or key not in row or _has_ids(value)}
+
+
+def _is_empty(feature: Mapping[str, Any]) -> bool:
+    """Whether ``feature`` holds no token, or is a pair of which one side holds none and which so compares nothing."""
+    encoded = [part for part in (feature, *feature.values()) if _has_ids(part)]
+    return not encoded or any(len(part["input_ids"]) == 0 for part in encoded)
+
+
+def _has_ids(value: object) -> TypeGuard[Mapping[str, Any]]:
+    return isinstance(value, Mapping) and "input_ids" in value
+
+
+def _numbered(features: Sequence[Mapping[str, Any]], num_rows: int, template: str) -> list[tuple[int, dict[str, Any]]]:
     if all(ROW_COLUMN in feature for feature in features):
         return [(feature[ROW_COLUMN], {key: value for key, value in feature.items() if key != ROW_COLUMN}) for feature in features]
-    if len(features) != len(numbers):
+    if len(features) != num_rows:
         raise InvalidData(
-            f"{template}.batch_encode made {len(features)} features of {len(numbers)} rows and dropped their columns, so that nobody can "
+            f"{template}.batch_encode made {len(features)} features of {num_rows} rows and dropped their columns, so that nobody can "
             "tell which is which: a template that splits or deletes rows must keep the columns that it does not know"
         )
-    return [(number, dict(feature)) for number, feature in zip(numbers, features, strict=True)]
-
-
-def _paired(
-    rows: Sequence[Mapping[str, Any]], numbered: Sequence[tuple[int, dict[str, Any]]], template: str
-) -> Iterator[tuple[int, dict[str, Any]]]:
-    sides: dict[int, list[dict[str, Any]]] = {}
-    for number, feature in numbered:
-        if len(feature["input_ids"]) > 0:
-            sides.setdefault(number, []).append(feature)
-    for number, features in sides.items():
-        if len(features) > len(PAIR):
-            raise InvalidData(f"{template} split one side of a preference pair: use another truncation_strategy than 'split' for pairs")
-        if len(features) == len(PAIR):  # a pair of which one side was deleted compares nothing
-            yield number, {side: {**rows[number][side], **feature} for side, feature in zip(PAIR, features, strict=True)}
+    return [(number, dict(feature)) for number, feature in enumerate(features)]
 
 
 def encode_batch(
@@ -131,7 +114,12 @@ class CanEncode:
     """Filled with the reason of each refusal."""
 
     def __call__(self, batch: Mapping[str, Sequence[Any]]) -> list[bool]:
-        return [self._can_encode(row) for row in rows_of(batch)]
+        rows = rows_of(batch)
+        try:
+            encoded = {number for number, _ in encode_rows(self.template, rows, add_generation_prompt=False)}
+        except Exception:  # noqa: BLE001  # which row it was is found out one by one
+            return [self._can_encode(row) for row in rows]
+        return [number in encoded for number in range(len(rows))]
 
     def _can_encode(self, row: Mapping[str, Any]) -> bool:
         try:

@@ -26,8 +26,8 @@ _NOT_IN_KEY = frozenset({"num_proc", "desc", "load_from_cache_file", "keep_in_me
 class Fingerprinted(Protocol):
     """A component whose results may be kept across runs, because it can say what they depend on."""
 
-    def fingerprint(self) -> str:
-        """The same text exactly when the same row gives the same result: class, code version, arguments, files."""
+    def fingerprint(self) -> str | None:
+        """The same text only where the same row gives the same result: class, code, arguments, files. None where that cannot be said."""
 
 
 def fingerprint_of(component: object) -> str | None:

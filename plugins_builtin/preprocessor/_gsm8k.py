@@ -9,6 +9,7 @@ from typing import Any
 
 from twinkle.core.errors import InvalidData
 from twinkle.core.types import Message, Trajectory
+from twinkle.plugins_builtin.preprocessor._fingerprint import Fingerprint
 from twinkle.plugins_builtin.preprocessor._preprocessor import Preprocessor, text_of
 
 _SYSTEM = (
@@ -19,7 +20,7 @@ _ANSWER = re.compile(r"####\s*([^\n]+)")
 
 
 @dataclass(frozen=True)
-class GSM8KProcessor(Preprocessor):
+class GSM8KProcessor(Fingerprint, Preprocessor):
     """system, user = ``question``; ``user_data`` holds ``("ground_truth", number)``, the number after ``####`` without commas."""
 
     system: str | None = None

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from twinkle.core.types import Message, Trajectory
+from twinkle.plugins_builtin.preprocessor._fingerprint import Fingerprint
 from twinkle.plugins_builtin.preprocessor._preprocessor import Preprocessor, text_of
 
 
 @dataclass(frozen=True)
-class SelfCognitionProcessor(Preprocessor):
+class SelfCognitionProcessor(Fingerprint, Preprocessor):
     """``query`` and ``response`` with ``{{NAME}}`` and ``{{AUTHOR}}`` filled in, as system, user and assistant."""
 
     model_name: str

@@ -232,14 +232,16 @@ def test_pairs_are_encoded_side_by_side() -> None:
     assert len(dataset) == 1
     assert (dataset[0]["positive"]["input_ids"], dataset[0]["negative"]["input_ids"]) == ([1, 4], [3])
     assert dataset[0]["positive"]["messages"] == conversation("a good")["messages"]
-    assert template.calls == [4]
+    assert template.calls == [2]
 
 
-def test_a_split_pair_is_refused() -> None:
-    dataset = Dataset(DatasetMeta(data=[{"positive": conversation("twice"), "negative": conversation("x")}]))
+@pytest.mark.parametrize(("good", "bad"), [("", "b"), ("a", "")])
+def test_a_pair_of_which_one_side_is_empty_is_dropped(good: str, bad: str) -> None:
+    rows = [{"positive": conversation(a), "negative": conversation(b)} for a, b in [(good, bad), ("x", "yy")]]
+    dataset = Dataset(DatasetMeta(data=rows))
     dataset.set_template(WordTemplate())
-    with pytest.raises(InvalidData, match="split one side"):
-        dataset.encode()
+    dataset.encode()
+    assert [(row["positive"]["input_ids"], row["negative"]["input_ids"]) for row in dataset] == [([1], [2])]
 
 
 def test_check_drops_what_cannot_be_encoded_and_says_why(caplog: pytest.LogCaptureFixture) -> None:
