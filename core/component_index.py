@@ -68,8 +68,10 @@ class ComponentIndex:
         aliases: dict[str, Component] = {}
         for component in components:
             for alias in dict.fromkeys((component.name, component.class_name)):
+                if not is_name(alias):
+                    continue  # '<lambda>' is no name
                 known = aliases.setdefault(alias, component)
-                if known.entry != component.entry:
+                if known.target != component.target:
                     raise InvalidConfig(f"the name {alias!r} stands for both {known.entry} and {component.entry}: rename one of them")
         self._components.extend(components)
         for alias, component in aliases.items():

@@ -173,7 +173,7 @@ class Registry:
         """
         if resolved.origin == "object":
             return resolved.given
-        key = (resolved.kind, resolved.entry, resolved.dist, resolved.repo, resolved.h1)
+        key = (resolved.kind, resolved.name, resolved.entry, resolved.dist, resolved.repo, resolved.h1)
         loaded = self._loaded.get(key)
         if loaded is not None:
             return loaded
@@ -198,7 +198,7 @@ class Registry:
                 raise HubUnavailable(f"{resolved.ref!r}: the plugin that resolved it is gone from this process")
             return source.load(resolved)
         for component in self.components(resolved.kind):
-            same = component.entry == resolved.entry and component.plugin.dist == resolved.dist
+            same = (component.name, component.entry, component.plugin.dist) == (resolved.name, resolved.entry, resolved.dist)
             if same and not isinstance(component.target, str):
                 return component.target
         where = f"{resolved.kind} {resolved.ref!r}" + (f" of {resolved.dist} {resolved.version or ''}".rstrip() if resolved.dist else "")

@@ -542,6 +542,11 @@ def test_classes_of_the_same_name_from_two_plugins_stay_apart(registry: Registry
     assert (registry.resolve("loss", "one").cls.number, registry.resolve("loss", "two").cls.number) == (1.0, 2.0)
 
 
+def test_functions_without_a_name_of_their_own_stay_apart(registry: Registry) -> None:
+    registry.register(Plugin({"one": lambda inputs, outputs: 1, "two": lambda inputs, outputs: 2}), "mine")
+    assert [registry.resolve("loss", name).cls({}, {}) for name in ("one", "two")] == [1, 2]
+
+
 def test_a_wrong_plugin_is_not_half_registered(registry: Registry) -> None:
     class Wrong:
         @hookimpl
