@@ -221,8 +221,10 @@ def _restore_optimizer(values: dict[str, Any], saved: dict[str, Any], group: Opt
         name, _, slot = key.rpartition("|")
         parameter = group.named_parameters[name]
         # Step counters stay where the optimizer keeps them: on the CPU, except in some forms (fused, capturable).
-        on_device = isinstance(value, Tensor) and (value.dim() > 0 or slot in saved["scalars_on_device"])
-        optimizer.state[parameter][slot] = value.to(parameter.device) if on_device else value
+        if isinstance(value, Tensor):
+            on_device = value.dim() > 0 or slot in saved["scalars_on_device"]
+            value = value.to(parameter.device if on_device else "cpu", copy=True)  # what was loaded is a view into the file
+        optimizer.state[parameter][slot] = value
 
 
 def _in_form_of(live: Any, value: Any) -> Any:
@@ -301,6 +303,6 @@ def _read_open_sums(path: Path, group: OptimizerGroup) -> tuple[list[Tensor], li
     gradients: list[list[Tensor | None]] = []
     for index in range(num_terms):
         of_term = ((tensors.get(f"{index}|{name}"), parameter) for name, parameter in group.named_parameters.items())
-        gradients.append([None if gradient is None else gradient.to(parameter.device) for gradient, parameter in of_term])
+        gradients.append([None if gradient is None else gradient.to(parameter.device, copy=True) for gradient, parameter in of_term])
     device = next(iter(group.named_parameters.values())).device
-    return [tensors[f"denominator|{i}"].to(device) for i in range(num_terms)], gradients
+    return [tensors[f"denominator|{i}"].to(device, copy=True) for i in range(num_terms)], gradients

@@ -14,7 +14,6 @@ from tiny_training import assert_same_bits, batches, lora, make_tiny, make_train
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from twinkle.core.errors import CheckpointError, InvalidArgument
-from twinkle.core.runtime.context import ProcessContext
 from twinkle.model import TransformersModel
 
 TOKENIZER = {"tokenizer.json", "tokenizer_config.json", "chat_template.jinja"}
@@ -251,9 +250,9 @@ def test_a_full_checkpoint_that_lacks_a_weight_is_refused(folder: Path, tmp_path
     assert_same_bits(weights(model), before)
 
 
-def test_a_name_that_is_no_checkpoint(folder: Path, tmp_path: Path, context: ProcessContext) -> None:
+def test_a_name_that_is_no_checkpoint(folder: Path, tmp_path: Path) -> None:
     model = make_trainee(folder)
-    with pytest.raises(CheckpointError, match="no checkpoint 'nothing': expected the folder .*nothing, or a hub id"):
+    with pytest.raises(CheckpointError, match=r"no checkpoint 'nothing': expected the folder .*nothing, or a hub id"):
         model.load("nothing", output_dir=tmp_path)
 
 

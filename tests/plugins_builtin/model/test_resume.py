@@ -229,7 +229,7 @@ def test_only_the_model_is_resumed_where_that_is_asked(folder: Path, tmp_path: P
     assert state == {"cur_step": 3, "consumed_train_samples": None, "gradient_accumulation_steps": 1}
     assert_same_bits(weights(fresh), weights(model))
     assert optimizer_state(fresh) == {}
-    with pytest.raises(CheckpointError, match="weights but no optimizer state: save with save_optimizer=True, or pass resume_only_model=True"):
+    with pytest.raises(CheckpointError, match=r"no optimizer state: save with save_optimizer=True, or pass resume_only_model=True"):
         fresh.resume_from_checkpoint(path)
 
 
@@ -355,7 +355,7 @@ def test_a_damaged_checkpoint_is_told(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="expected checkpoint_version 1, got 2"):
         model.resume_from_checkpoint(path)
     (path / "trainer_state.json").unlink()
-    with pytest.raises(CheckpointError, match="has no trainer_state.json: it is no checkpoint to resume from"):
+    with pytest.raises(CheckpointError, match=r"has no trainer_state.json: it is no checkpoint to resume from"):
         model.resume_from_checkpoint(path)
 
 

@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
+from tiny_model import make_model
 from transformers import AutoModelForCausalLM
 from transformers.models.qwen3.modeling_qwen3 import Qwen3RMSNorm
 
-from tiny_model import make_model
 from twinkle.model import TransformersModel
 from twinkle.plugins_builtin.model._step_engine import StepEngine
 
