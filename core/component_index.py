@@ -67,9 +67,8 @@ class ComponentIndex:
         components = [self._component(plugin, name, target) for name, target in announced.items()]
         aliases: dict[str, Component] = {}
         for component in components:
-            for alias in dict.fromkeys((component.name, component.class_name)):
-                if not is_name(alias):
-                    continue  # '<lambda>' is no name
+            class_name = component.class_name
+            for alias in (component.name, class_name) if class_name.isidentifier() else (component.name,):  # not '<lambda>'
                 known = aliases.setdefault(alias, component)
                 if known.target != component.target:
                     raise InvalidConfig(f"the name {alias!r} stands for both {known.entry} and {component.entry}: rename one of them")

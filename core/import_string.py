@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import importlib
+import re
 from typing import Any
 
 from twinkle.core.errors import BrokenComponent
 
+_DOTTED = r"[^\W\d]\w*(?:\.[^\W\d]\w*)*"
+_IMPORT_STRING = re.compile(f"{_DOTTED}:{_DOTTED}")
+
 
 def is_import_string(text: str) -> bool:
     """Whether ``text`` reads as ``module.path:Attribute.path``. Imports nothing."""
-    module, colon, attribute = text.partition(":")
-    return bool(colon) and all(part.isidentifier() for dotted in (module, attribute) for part in dotted.split("."))
+    return _IMPORT_STRING.fullmatch(text) is not None
 
 
 def import_attribute(entry: str, what: str) -> Any:
