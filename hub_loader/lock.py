@@ -35,7 +35,7 @@ class LockEntry:
     files: Mapping[str, str] = field(default_factory=dict)
     """Path -> sha256 (hex)."""
     mirrors: tuple[str, ...] = ()
-    """Other repositories with the same bytes, asked when the first one cannot answer."""
+    """``scheme://owner/name@<commit>`` of other repositories with the same bytes, asked when the first one cannot answer."""
     approved_by: str = ""
     approved_at: str = ""
     approved_via: str = "cli"
@@ -62,9 +62,9 @@ def grants_of_lock(path: Path) -> tuple[Grant, ...]:
     """The entries as grants, those of mirrors included; each names its place in the file."""
     grants = []
     for number, entry in enumerate(read_lock(path), 1):
-        for repo in (entry.repo, *entry.mirrors):
+        for repo, _, commit in ((entry.repo, "@", entry.commit), *(mirror.partition("@") for mirror in entry.mirrors)):
             why, requested = f"lock:{number}", entry.requested or None
-            grants.append(Grant(repo=repo, commit=entry.commit, h1=entry.h1, why=why, requested=requested, files=entry.files))
+            grants.append(Grant(repo=repo, commit=commit, h1=entry.h1, why=why, requested=requested, files=entry.files))
     return tuple(grants)
 
 
@@ -130,11 +130,21 @@ def _entry(item: Mapping[str, object], where: str) -> LockEntry:
         h1=h1,
         requested=requested,
         files=digests,
-        mirrors=tuple(_repo(mirror, where) for mirror in mirrors),
+        mirrors=tuple(_mirror(mirror, where) for mirror in mirrors),
         approved_by=str(approved.get("by", "")),
         approved_at=str(approved.get("at", "")),
         approved_via=str(approved.get("via", "")),
     )
+
+
+def _mirror(text: object, where: str) -> str:
+    try:
+        ref = parse(text) if isinstance(text, str) else None
+    except InvalidRef as error:
+        raise InvalidConfig(f"{where}: {error}") from None
+    if not isinstance(ref, HubRef) or not ref.is_pinned or ref.component is not None:
+        raise InvalidConfig(f"{where}: mirrors: expected 'scheme://owner/name@<40-digit commit>', got {text!r}")
+    return str(ref)
 
 
 def _repo(text: object, where: str) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import textwrap
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -99,6 +101,9 @@ def hub(context: ProcessContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     with LoopbackHub() as server:
         context.registry.register(LoopbackPlugin(context, server.endpoint), "loopback")
         yield server
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # the SDKs leave their connections to the garbage collector
+        gc.collect()
 
 
 @pytest.fixture
