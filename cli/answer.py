@@ -26,9 +26,7 @@ def answer(model: Any, template: Any, preprocessor: Any, question: str) -> str:
     module.eval()
     try:
         with torch.no_grad():
-            tokens_BT = module.generate(
-                input_ids=input_ids_BT, attention_mask=torch.ones_like(input_ids_BT), generation_config=greedy, use_model_defaults=False
-            )
+            tokens_BT = module.generate(input_ids=input_ids_BT, attention_mask=torch.ones_like(input_ids_BT), generation_config=greedy)
     finally:
         module.train(was_training)
     text: str = template.decode(tokens_BT[0, input_ids_BT.shape[1] :].tolist(), skip_special_tokens=True)

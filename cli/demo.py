@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -14,8 +15,9 @@ from rich.text import Text
 
 from twinkle.cli.answer import answer
 from twinkle.cli.config_file import Use
-from twinkle.cli.interrupt import stop_on_interrupt
+from twinkle.cli.interrupt import INTERRUPTED, stop_on_interrupt
 from twinkle.cli.loss_curve import draw_loss_curve
+from twinkle.cli.one_thread import one_thread
 from twinkle.cli.progress import TrainingProgress
 from twinkle.cli.quiet import quiet_libraries
 from twinkle.cli.sft_config import DatasetConfig, LoraTable, SFTConfig
@@ -29,8 +31,8 @@ from twinkle.core.components import build
 from twinkle.core.resolved import Resolved
 
 ROWS = Path(__file__).with_name("data") / "self_cognition.jsonl"
+PREPROCESSOR = "SelfCognitionProcessor"
 QUESTIONS = ("Who are you?", "你是谁？")
-TEMPLATE = "Template"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,11 +42,19 @@ class Lesson:
     num_steps: int
     batch_size: int
     lr: float
-    lora: LoraTable | None
+    mixed_precision: str
+    lora: LoraTable | None = None
+    patches: tuple[Use, ...] = ()
 
 
-TINY = Lesson(num_steps=240, batch_size=16, lr=3e-3, lora=None)
-REAL = Lesson(num_steps=60, batch_size=8, lr=5e-4, lora=LoraTable(r=16, alpha=32))
+TINY = Lesson(
+    num_steps=300,
+    batch_size=16,
+    lr=2e-3,
+    mixed_precision="no",  # for so small a model the casts to bfloat16 cost more than they save
+    patches=(Use(use="no_split_modules", arguments={"module_names": ("Qwen3DecoderLayer",)}),),
+)
+REAL = Lesson(num_steps=60, batch_size=8, lr=5e-4, mixed_precision="bf16", lora=LoraTable(r=16, alpha=32))
 
 
 def demo(
@@ -52,7 +62,7 @@ def demo(
     data: Annotated[Path | None, typer.Option(help="Rows with 'query' and 'response'; unset: our own, English and Chinese.")] = None,
     name: Annotated[str, typer.Option(help="The name that the model learns.")] = "Little Star",
     author: Annotated[str, typer.Option(help="Who trained it.")] = "Twinkle Workbench",
-    steps: Annotated[int | None, typer.Option(min=1, help="Optimizer steps; unset: 240 for the tiny model, 60 for others.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Optimizer steps; unset: 300 for the tiny model, 60 for others.")] = None,
     output: Annotated[Path, typer.Option(help="Where checkpoint, metrics and loss curve go.")] = Path("output/demo"),
     seed: Annotated[int, typer.Option(help="Of the weights and of the order of the rows.")] = 42,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
@@ -61,17 +71,20 @@ def demo(
     quiet_libraries()
     console = Console(stderr=True)
     lesson = TINY if model is None else REAL
-    preprocessor = Use(use="SelfCognitionProcessor", arguments={"model_name": name, "model_author": author})
     rows = str(ROWS if data is None else data)
-    with tempfile.TemporaryDirectory(prefix="twinkle-demo-") as folder:
+    threads = one_thread() if model is None else nullcontext()
+    with threads, tempfile.TemporaryDirectory(prefix="twinkle-demo-") as folder:
         if model is None:
-            model = str(make_tiny_model(Path(folder) / "tiny-qwen3", _texts(rows, preprocessor), seed))
+            model = str(make_tiny_model(Path(folder) / "tiny-qwen3", _texts(rows), seed))
+        preprocessor = Use(use=PREPROCESSOR, arguments={"model_name": name, "model_author": author})
         config = SFTConfig(
             model=model,
             dataset=(DatasetConfig(id=rows, preprocessor=preprocessor),),
             output_dir=output,
-            template=Use(use=TEMPLATE),
+            backend=Use(use="transformers", arguments={"mixed_precision": lesson.mixed_precision}),
+            template=Use(use="Template"),
             lora=lesson.lora,
+            patches=lesson.patches,
             loss=Use(use="CrossEntropyLoss"),
             metrics=(Use(use="Accuracy"), Use(use=write_toy_component(Path(folder) / "toy-metrics"))),
             optimizer=Use(use="AdamW", arguments={"lr": lesson.lr}),
@@ -94,25 +107,31 @@ def demo(
     _show_answers(console, "after", after)
     _show_result(console, result, curve)
     if as_json:
-        first, last = result.reports[0], result.reports[-1]
-        summary = {
-            "status": result.status,
-            "steps": result.step,
-            "loss": {"first": first.loss, "last": last.loss},
-            "metrics": {key: str(value) for key, value in last.metrics.items()},
-            "before": before,
-            "after": after,
-            "checkpoint": str(result.checkpoint),
-            "loss_curve": str(curve),
-            "seconds": last.elapsed_s,
-            "tokens_per_s": last.tokens_per_s,
-        }
-        typer.echo(json.dumps(summary, indent=2, ensure_ascii=False))
+        typer.echo(json.dumps(_summary(result, curve, before, after), indent=2, ensure_ascii=False))
+    if result.status == "interrupted":
+        raise typer.Exit(INTERRUPTED)
 
 
-def _texts(rows: str, preprocessor: Use) -> list[str]:
-    """Every message of the rows: what the tokenizer learns from."""
-    dataset = load_messages((DatasetConfig(id=rows, preprocessor=preprocessor),))
+def _summary(result: RunResult, curve: Path, before: dict[str, str], after: dict[str, str]) -> dict[str, object]:
+    first, last = result.reports[0], result.reports[-1]
+    return {
+        "status": result.status,
+        "steps": result.step,
+        "loss": {"first": first.loss, "last": last.loss},
+        "metrics": {key: str(value) for key, value in last.metrics.items()},
+        "before": before,
+        "after": after,
+        "checkpoint": str(result.checkpoint),
+        "loss_curve": str(curve),
+        "seconds": last.elapsed_s,
+        "tokens_per_s": last.tokens_per_s,
+    }
+
+
+def _texts(rows: str) -> list[str]:
+    """Every message of the rows without the names, which then are no tokens that an untrained model could hit upon."""
+    nameless = Use(use=PREPROCESSOR, arguments={"model_name": "", "model_author": ""})
+    dataset = load_messages((DatasetConfig(id=rows, preprocessor=nameless),))
     return [message["content"] for row in dataset for message in row["messages"]]
 
 
@@ -132,5 +151,7 @@ def _show_answers(console: Console, when: str, answers: dict[str, str]) -> None:
 def _show_result(console: Console, result: RunResult, curve: Path) -> None:
     first, last = result.reports[0], result.reports[-1]
     speed = f"{last.elapsed_s:.0f} s, {last.tokens_per_s:,.0f} tokens/s"
-    console.print(f"\nloss {first.loss:.4f} -> {last.loss:.4f} in {result.step} steps, {speed}", style="bold", highlight=False)
+    console.print(
+        f"\n{result.status}: loss {first.loss:.4f} -> {last.loss:.4f} in {result.step} steps, {speed}", style="bold", highlight=False
+    )
     console.print(Text(f"checkpoint  {result.checkpoint}\nloss curve  {curve}"), soft_wrap=True)

@@ -6,12 +6,13 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from typer.core import TyperGroup
 
 from twinkle.cli import components
 from twinkle.cli.demo import demo
 from twinkle.cli.env import env
-from twinkle.cli.train import train
+from twinkle.cli.train import EXAMPLE, train
 from twinkle.core.errors import TwinkleError
 
 BAD_INPUT = 2
@@ -49,7 +50,7 @@ def twinkle(debug: Annotated[bool, typer.Option("--debug", help="Show where an e
 
 
 app.command()(demo)
-app.command()(train)
+app.command(epilog="CONFIG looks like this:\n\n" + escape(EXAMPLE))(train)
 app.add_typer(components.app, name="components")
 app.command()(env)
 

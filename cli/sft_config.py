@@ -19,8 +19,8 @@ class DatasetConfig:
     """The subset of a hub's data set."""
     split: str = "train"
     """The split of a hub's data set."""
-    max_rows: int | None = None
-    """Take this many rows from the beginning; unset means all."""
+    num_rows: int | None = None
+    """Take this many rows from the beginning, and over again where there are fewer; unset means all, once."""
     preprocessor: Use | None = None
     """Turns a row into messages; unset where the rows have a ``messages`` column already."""
 

@@ -98,7 +98,7 @@ def load_dataset(config: SFTConfig, tables: tuple[DatasetConfig, ...]) -> Any:
 
 
 def _meta(table: DatasetConfig) -> dict[str, Any]:
-    rows = None if table.max_rows is None else range(table.max_rows)
+    rows = None if table.num_rows is None else range(table.num_rows)
     return {"dataset_id": table.id, "subset_name": table.subset, "split": table.split, "data_slice": rows}
 
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from twinkle.cli.config_file import read_config
-from twinkle.cli.interrupt import stop_on_interrupt
+from twinkle.cli.interrupt import INTERRUPTED, stop_on_interrupt
 from twinkle.cli.loss_curve import draw_loss_curve
 from twinkle.cli.progress import TrainingProgress
 from twinkle.cli.quiet import quiet_libraries
@@ -20,12 +20,31 @@ from twinkle.cli.sft_loop import METRIC_LOG, RunResult, plain_config
 from twinkle.cli.sft_loop import train as run_loop
 from twinkle.cli.sft_parts import build_parts, resolve_parts
 
-INTERRUPTED = 130
-"""Exit code after Ctrl-C, as shells have it."""
+EXAMPLE = """\
+model = "ms://Qwen/Qwen3-4B"
+output_dir = "output/sft"
+num_epochs = 1
+batch_size = 8
+gradient_accumulation_steps = 2
+optimizer = { use = "AdamW", lr = 1e-4 }
+lr_scheduler = { use = "CosineWarmupScheduler", num_warmup_steps = 5 }
+
+[dataset]
+id = "ms://swift/self-cognition"
+[dataset.preprocessor]
+use = "SelfCognitionProcessor"
+model_name = "Twinkle"
+model_author = "us"
+
+[lora]
+r = 8
+alpha = 32
+"""
+"""A configuration to begin with; :class:`SFTConfig` explains every key."""
 
 
 def train(
-    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A TOML, JSON or YAML file; see 'twinkle train --help' for its keys.")],
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A TOML, JSON or YAML file.")],
     resume: Annotated[Path | None, typer.Option("--resume", metavar="DIR", help="Go on from this checkpoint of the same run.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the file and the names in it, print what would run, and stop.")] = False,
 ) -> None:

@@ -25,7 +25,7 @@ preprocessor = { use = "SelfCognitionProcessor", model_name = "N", model_author 
 
 [[dataset]]
 id = "ms://owner/more"
-max_rows = 10
+num_rows = 10
 
 [lora]
 target_modules = ["q_proj", "v_proj"]
@@ -33,7 +33,7 @@ target_modules = ["q_proj", "v_proj"]
 JSON = """{"model": "ms://Qwen/Qwen3-4B", "max_steps": 3, "max_grad_norm": 1, "output_dir": "output/x", "loss": {"use": "CrossEntropyLoss"},
 "optimizer": {"use": "AdamW", "lr": 0.001}, "metrics": ["accuracy", {"use": "acme/bleu", "order": 2}],
 "dataset": [{"id": "rows.jsonl", "preprocessor": {"use": "SelfCognitionProcessor", "model_name": "N", "model_author": "A"}},
-{"id": "ms://owner/more", "max_rows": 10}], "lora": {"target_modules": ["q_proj", "v_proj"]}}"""
+{"id": "ms://owner/more", "num_rows": 10}], "lora": {"target_modules": ["q_proj", "v_proj"]}}"""
 YAML = """
 model: ms://Qwen/Qwen3-4B
 max_steps: 3
@@ -46,7 +46,7 @@ dataset:
   - id: rows.jsonl
     preprocessor: {use: SelfCognitionProcessor, model_name: N, model_author: A}
   - id: ms://owner/more
-    max_rows: 10
+    num_rows: 10
 lora:
   target_modules: [q_proj, v_proj]
 """
@@ -60,7 +60,7 @@ EXPECTED = SFTConfig(
     metrics=(Use(use="accuracy"), Use(use="acme/bleu", arguments={"order": 2})),
     dataset=(
         DatasetConfig(id="rows.jsonl", preprocessor=Use(use="SelfCognitionProcessor", arguments={"model_name": "N", "model_author": "A"})),
-        DatasetConfig(id="ms://owner/more", max_rows=10),
+        DatasetConfig(id="ms://owner/more", num_rows=10),
     ),
     lora=LoraTable(target_modules=("q_proj", "v_proj")),
 )
