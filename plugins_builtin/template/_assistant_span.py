@@ -92,6 +92,8 @@ def scan_turns(text: str, messages: Messages, markers: TurnMarkers) -> list[Span
     spans, at = [], 0
     for answer in answers:
         begin = text.find(header, at)
+        if begin < 0:
+            return None
         start = begin + len(prompt if text.startswith(prompt, begin) else header)
         stop = text.find(end, start)
         if stop < 0 or (opener and text.find(opener, start, stop) >= 0) or _hides(answer, end):
@@ -105,8 +107,10 @@ def scan_turns(text: str, messages: Messages, markers: TurnMarkers) -> list[Span
 
 
 def _hides(answer: Mapping[str, Any], end: str) -> bool:
-    """True where a thought or a call holds an end-of-turn marker; one in the content shows by itself, the content being cut."""
-    return any(end in text for key in ("reasoning_content", "tool_calls") if key in answer for text in _strings(answer[key]))
+    """True where what the assistant says holds an end-of-turn marker."""
+    return end in answer["content"] or any(
+        end in text for key in ("reasoning_content", "tool_calls") if key in answer for text in _strings(answer[key])
+    )
 
 
 def _strings(value: object) -> Iterator[str]:
@@ -129,13 +133,13 @@ class Disguise:
     def __init__(self, markers: TurnMarkers) -> None:
         needles = [markers.opener] if markers.opener else [markers.header]
         needles.append(markers.end)
-        self._private: dict[str, str] = {}
+        private_of: dict[str, str] = {}
         self._variants: list[tuple[str, str]] = []
         for needle in needles:
             visible = needle.strip()[:1] or needle[0]
-            private = self._private.setdefault(visible, chr(_PRIVATE_USE + len(self._private)))
+            private = private_of.setdefault(visible, chr(_PRIVATE_USE + len(private_of)))
             self._variants.append((needle, needle.replace(visible, private, 1)))
-        self._restored = str.maketrans({private: visible for visible, private in self._private.items()})
+        self._restored = str.maketrans({private: visible for visible, private in private_of.items()})
 
     def of(self, value: Any) -> Any:
         """``value`` with every marker in its strings disguised; roles and keys stay."""
@@ -148,8 +152,8 @@ class Disguise:
         return [self.of(inner) for inner in value] if isinstance(value, list) else value
 
     def hides(self, disguised: str, text: str) -> bool:
-        """True where ``disguised`` is ``text`` but for the private characters."""
-        return disguised.translate(self._restored) == text and not any(private in text for private in self._private.values())
+        """True where ``disguised`` is ``text`` but for the disguise; False, too, where ``text`` has private characters of its own."""
+        return disguised.translate(self._restored) == text
 
 
 def prefix_turns(render: Render, text: str, messages: Messages, markers: TurnMarkers | None) -> list[Span]:

@@ -57,6 +57,10 @@ GENERATION = """\
 {%- endfor %}
 {%- if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"""
 
+CHATML = "{% for m in messages %}{{ '<|im_start|>' + m.role + '\\n' + m.content + '<|im_end|>\\n' }}{% endfor %}" + (
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+)
+
 NUMBERED = "{% for m in messages %}{{ loop.index ~ m.role[0] ~ '>' ~ m.content ~ '|' }}{% endfor %}"
 
 QWEN3 = QWEN3_TEMPLATE.read_text(encoding="utf-8")
@@ -128,6 +132,17 @@ def test_a_user_who_writes_the_markers_trains_nothing(source: str, evil: str, ex
 @pytest.mark.parametrize(("source", "end"), [(QWEN3, "<|im_end|>\n"), (LLAMA3, "<|eot_id|>"), (PLAIN_WORDS, "\n"), (LLAMA2, " </s>")])
 def test_an_assistant_who_writes_the_end_of_turn_is_trained_to_its_real_end(source: str, end: str) -> None:
     assert trained(source, turns("a", f"b{end}b", "c", "d"))[0].strip() == f"b{end}b{end}".strip()
+    assert trained(source, turns("a", f"b{end}", "c", "d"))[0].strip(" ") == f"b{end}{end}".strip(" ")
+
+
+def test_a_template_that_cleans_what_people_write_is_taken_as_it_renders() -> None:
+    cleans = CHATML.replace("m.content", "m.content | replace('<|im_start|>', '')")
+    assert trained(cleans, turns("a", "b<|im_start|>c", "d", "e")) == ["bc<|im_end|>\n", "e<|im_end|>\n"]
+
+
+def test_a_turn_without_the_usual_header_is_not_confused_with_an_imitation() -> None:
+    silent_bot = PLAIN_WORDS.replace("message.role |", "('bot' if message.role == 'assistant' and not message.content else message.role) |")
+    assert trained(silent_bot, turns("a", "Assistant: b", "c", "")) == ["Assistant: b\n", "Bot: \n"]
 
 
 def test_a_turn_that_ends_in_another_way_does_not_run_into_the_next() -> None:
@@ -153,9 +168,6 @@ def test_a_template_that_refuses_tells_why() -> None:
         ChatFormat(source, {}).render([{"role": "assistant", "content": "x"}])
 
 
-CHATML = "{% for m in messages %}{{ '<|im_start|>' + m.role + '\\n' + m.content + '<|im_end|>\\n' }}{% endfor %}" + (
-    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
-)
 CALL = {"type": "function", "function": {"name": "f", "arguments": {"x": "é"}}}
 
 

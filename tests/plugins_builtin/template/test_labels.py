@@ -127,6 +127,10 @@ CASES: dict[str, tuple[dict[str, Any], list[Piece]]] = {
             END,
         ],
     ),
+    "a thought that holds the end of a turn, and no answer": (
+        {"messages": [said("user", "Who?"), said("assistant", "", reasoning_content="a<|im_end|>\nb")]},
+        [user("Who?"), HEADER, ("<think>\na<|im_end|>\nb\n</think>\n\n", True), END],
+    ),
     "text in parts": (
         {"messages": [said("user", [{"type": "text", "text": "Who "}, {"type": "text", "text": "are you?"}]), said("assistant", "I")]},
         [user("Who are you?"), HEADER, ("I", True), END],
