@@ -57,6 +57,12 @@ def test_what_is_given_is_kept(context: ProcessContext) -> None:
     assert (context.lazy_collect, context.full_determinism) == (False, False)
 
 
+def test_the_defaults(context: ProcessContext) -> None:
+    initialize()
+    assert (context.mode, context.nproc_per_node, context.ncpu_proc_per_node, context.seed) == ("local", 8, 8, 42)
+    assert (context.lazy_collect, context.full_determinism) == (True, False)
+
+
 def test_a_mesh_that_does_not_fit_the_world_is_an_error_that_shows_the_sum(context: ProcessContext) -> None:
     with pytest.raises(InvalidConfig, match=r"fsdp 4 x dp 2 = 8 ranks, but this run has 1 process \(WORLD_SIZE\): start 8 of them"):
         initialize(global_device_mesh=DeviceMesh.from_sizes(fsdp_size=4, dp_size=2))

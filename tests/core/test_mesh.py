@@ -69,6 +69,13 @@ def test_ranks_along_dims_are_the_digits_of_the_global_rank(rank: int, as_rank: 
     assert FOUR_DIMS.get_tp_ranks() == [rank - tp, rank - tp + 1]
 
 
+def test_every_dim_has_a_rank_and_a_size(as_rank: AsRank) -> None:
+    as_rank(9)
+    mesh = DeviceMesh(np.arange(10).reshape(5, 2), ("cp", "ep"))
+    assert (mesh.cp_rank, mesh.cp_world_size, mesh.ep_rank, mesh.ep_world_size) == (4, 5, 1, 2)
+    assert (FOUR_DIMS.pp_world_size, FOUR_DIMS.cp_world_size, mesh.pp_world_size, mesh.dp_world_size) == (2, 0, 0, 0)
+
+
 def test_a_process_without_a_rank_has_no_coordinates(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RANK", raising=False)
     assert FOUR_DIMS.dp_rank is None and FOUR_DIMS.tp_rank is None
@@ -195,6 +202,7 @@ def test_a_mesh_is_a_value() -> None:
         DeviceMesh(np.arange(4)[::-1].reshape(2, 2), ("dp", "tp"), etp_size=1),
     ]
     assert all(mesh != other for other in different) and mesh != "dp 2 x tp 2 = 4"
+    assert DeviceMesh.from_sizes().etp_size == 1
     with pytest.raises(ValueError, match="read-only"):
         mesh.mesh[0, 0] = 7
     with pytest.raises(ValueError, match="read-only"):
