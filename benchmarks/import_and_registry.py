@@ -1,7 +1,6 @@
 """What ``import twinkle`` and a look-up cost, and whether they stay so with 1,000 and 10,000 more components.
 
 Prints modules (exact) and ratios of times: a fresh Python with ``import twinkle`` over one without, and each larger registry over the
-Prints modules (exact) and ratios of times: a fresh Python with ``import twinkle`` over one without, and each larger registry over the
 small one, measured in turns. Absolute times are for orientation only.
 Goals: under 0.10 s and 350 modules; a warm look-up under 2 microseconds, with 1,000 more components at most 1.2 times that and no more
 modules.

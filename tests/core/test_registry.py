@@ -377,8 +377,9 @@ def test_an_allowed_plugin_that_is_not_installed_is_reported(site: SitePackages)
 
 def test_a_plugin_that_shows_up_twice_counts_once(site: SitePackages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = "@hookimpl\ndef twinkle_losses(): return {'dapo': 'impl:Dapo'}"
-    SitePackages(tmp_path / "editable", monkeypatch).add("My_Pkg", source, points={"plugin": "my_pkg"})
-    site.add("my-pkg", source, points={"plugin": "my_pkg", "again": "my_pkg"})
+    points = {"plugin": "my_pkg", "again": "my_pkg"}
+    SitePackages(tmp_path / "editable", monkeypatch).add("My_Pkg", source, points=points)
+    site.add("my-pkg", source, points=points)
     registry = strict()
     assert [c.name for c in registry.components("loss") if c.plugin.dist] == ["dapo"]
 
@@ -530,6 +531,14 @@ def test_a_registered_plugin_is_seen_at_once_and_told_apart(registry: Registry) 
     assert registry.resolve("loss", "mine/half").cls is Halved
 
 
+def test_a_name_that_was_resolved_becomes_ambiguous_when_another_plugin_brings_it(registry: Registry) -> None:
+    registry.register(Plugin({"half": Halved}), "first")
+    assert registry.resolve("loss", "half").dist == "first"
+    registry.register(Plugin({"half": "elsewhere:Half"}), "second")
+    with pytest.raises(AmbiguousComponent, match="first/half"):
+        registry.resolve("loss", "half")
+
+
 def test_classes_of_the_same_name_from_two_plugins_stay_apart(registry: Registry) -> None:
     def local(value: float) -> type:
         class Local(Halved):
@@ -616,9 +625,18 @@ def test_many_threads_load_plugins_once_and_see_all_of_them(site: SitePackages) 
     hook = "@hookimpl\ndef twinkle_losses():\n    time.sleep(0.05)\n    return {'slow': 'slow_impl:Slow'}"
     site.add("slow-pkg", f"import time\ntime.sleep(0.05)\n{hook}")
     site.write("slow_impl", "import time\ntime.sleep(0.05)\nclass Slow:\n    def __call__(self, inputs, outputs): ...\n")
+    told: list[object] = []
+
+    class Audit:
+        @hookimpl
+        def twinkle_component_loaded(self, cls: object) -> None:
+            told.append(cls)
+
     registry = strict()
+    names = in_threads(lambda: registry.resolve("loss", "slow").name)
+    registry.register(Audit(), "audit")
     classes = in_threads(lambda: registry.resolve("loss", "slow").cls)
-    assert len(set(classes)) == 1
+    assert set(names) == {"slow"} and set(classes) == set(told) and len(told) == 1
     assert len(registry.plugins) == len({p.name for p in registry.plugins})
 
 
