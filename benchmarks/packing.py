@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from twinkle.plugins_builtin.dataset._best_fit import pack_best_fit
+from twinkle.plugins_builtin.dataset._bin_packing import pack
 from twinkle.plugins_builtin.dataset._packed_window import PackedWindow
 
 WINDOW = 1_000
@@ -84,7 +84,7 @@ def main() -> None:
                 return [packed for window in windows for packed in binpacking.to_constant_volume(window, capacity, weight_pos=1)]
 
             def ours(lengths: NDArray[np.int64] = lengths, capacity: int = capacity) -> Any:
-                return pack_best_fit(lengths, capacity)
+                return pack(lengths, capacity)
 
             fills = [lengths.sum() / (len(bins) * capacity) for bins in (ours(), peer())]
             times = ratio(peer, ours, arguments.pairs)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from twinkle.plugins_builtin.dataset._best_fit import pack_best_fit
+from twinkle.plugins_builtin.dataset._bin_packing import pack
 
 T = TypeVar("T")
 _FULL = 0.99
@@ -40,7 +40,7 @@ class PackedWindow(Generic[T]):
 
     def _pack(self, max_waiting: int) -> Iterator[list[T]]:
         samples, self._samples = self._samples, []
-        bins = [packed.tolist() for packed in pack_best_fit([length for _, length in samples], self.capacity)]
+        bins = [packed.tolist() for packed in pack([length for _, length in samples], self.capacity)]
         fills = [sum(samples[number][1] for number in numbers) / self.capacity for numbers in bins]
         waiting: set[int] = set()
         for place in sorted(range(len(bins)), key=fills.__getitem__):

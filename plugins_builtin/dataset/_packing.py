@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from twinkle.core.errors import InvalidArgument, InvalidData
 from twinkle.core.runtime.remote import remote_class, remote_function
-from twinkle.plugins_builtin.dataset._best_fit import Packing, pack_best_fit
+from twinkle.plugins_builtin.dataset._bin_packing import Packing, pack
 from twinkle.plugins_builtin.dataset._dataset import Dataset
 from twinkle.plugins_builtin.dataset._meta import DatasetMeta
 from twinkle.plugins_builtin.dataset._packed_rows import PackedRows
@@ -52,7 +52,7 @@ class PackingDataset(Dataset):
 
     @remote_function(dispatch="all")
     def pack_dataset(self) -> None:
-        """Packs all samples into as few sequences of the template's ``max_length`` (2,048 without) as best-fit decreasing finds.
+        """Packs all samples into as few sequences of the template's ``max_length`` (2,048 without) as :func:`pack` finds.
 
         Raises:
             InvalidArgument: there is no template, or the rows are not encoded.
@@ -71,7 +71,7 @@ class PackingDataset(Dataset):
                 "set truncation_strategy ('left', 'right', 'split', 'delete') or a larger max_length in set_template"
             )
         self._parts = [rows]
-        self._packed, self._packing = PackedRows(rows), pack_best_fit(lengths, capacity)
+        self._packed, self._packing = PackedRows(rows), pack(lengths, capacity)
 
     @remote_function(collect="first")
     def __len__(self) -> int:

@@ -7,8 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from twinkle.plugins_builtin.dataset._best_fit import pack_best_fit
+from twinkle.plugins_builtin.dataset._best_fit import best_fit_bins
+from twinkle.plugins_builtin.dataset._bin_packing import pack
 from twinkle.plugins_builtin.dataset._packed_window import PackedWindow
+from twinkle.plugins_builtin.dataset._pair_completion import pair_completion_bins
 
 
 def best_fit_one_by_one(lengths: list[int], capacity: int) -> list[int]:
@@ -32,32 +34,53 @@ def lognormal(count: int, capacity: int, median_part: float = 1 / 8, seed: int =
 @given(st.integers(1, 40), st.data())
 def test_the_bins_are_those_of_the_textbook(capacity: int, data: st.DataObject) -> None:
     lengths = data.draw(st.lists(st.integers(1, capacity), max_size=60))
-    packing = pack_best_fit(lengths, capacity)
-    assert sorted(item for packed in packing for item in packed.tolist()) == list(range(len(lengths)))
-    fills = sorted(sum(lengths[item] for item in packed) for packed in packing)
+    bins = best_fit_bins(np.asarray(lengths, dtype=np.int64), capacity)
+    fills = sorted(sum(lengths[item] for item in np.flatnonzero(bins == number)) for number in set(bins.tolist()))
     assert fills == best_fit_one_by_one(lengths, capacity)
 
 
+@settings(max_examples=300, deadline=None)
+@given(st.integers(1, 40), st.data())
+def test_every_way_places_each_item_and_overfills_no_bin(capacity: int, data: st.DataObject) -> None:
+    lengths = data.draw(st.lists(st.integers(1, capacity), min_size=1, max_size=60))
+    for way in (best_fit_bins, pair_completion_bins):
+        bins = way(np.asarray(lengths, dtype=np.int64), capacity)
+        fills = np.bincount(bins, weights=lengths)
+        assert fills.min() > 0
+        assert fills.max() <= capacity
+    packing = pack(lengths, capacity)
+    assert sorted(item for packed in packing for item in packed.tolist()) == list(range(len(lengths)))
+    assert len(packing) <= len(best_fit_one_by_one(lengths, capacity))
+
+
+@pytest.mark.parametrize(("mean", "deviation"), [(231, 68), (434, 130)])
+def test_items_of_like_sizes_are_packed_where_best_fit_leaves_gaps(mean: int, deviation: int) -> None:
+    lengths = np.clip(np.random.default_rng(0).normal(mean, deviation, 7_000), mean // 2, 3 * mean).astype(np.int64)
+    assert lengths.sum() / ((best_fit_bins(lengths, 2048).max() + 1) * 2048) < 0.99
+    assert lengths.sum() / (len(pack(lengths, 2048)) * 2048) >= 0.99
+    assert pack(lengths, 2048).items.tolist() == pack(lengths, 2048).items.tolist()
+
+
 def test_bins_and_their_items_keep_the_order_of_the_data() -> None:
-    packing = pack_best_fit([2, 7, 3, 5, 3], 10)
+    packing = pack([2, 7, 3, 5, 3], 10)
     assert [packed.tolist() for packed in packing] == [[0, 3, 4], [1, 2]]
 
 
 def test_nothing_makes_no_bins() -> None:
-    assert len(pack_best_fit([], 10)) == 0
-    assert list(pack_best_fit([], 10)) == []
+    assert len(pack([], 10)) == 0
+    assert list(pack([], 10)) == []
 
 
 @pytest.mark.parametrize(("lengths", "told"), [([5, 11], "item 1 has length 11"), ([0, 3], "item 0 has length 0")])
 def test_a_length_that_fits_no_bin_is_told(lengths: list[int], told: str) -> None:
     with pytest.raises(ValueError, match=told):
-        pack_best_fit(lengths, 10)
+        pack(lengths, 10)
 
 
 @pytest.mark.parametrize("capacity", [512, 2048, 32768])
 def test_a_hundred_thousand_chats_fill_their_bins(capacity: int) -> None:
     lengths = lognormal(100_000, capacity)
-    assert lengths.sum() / (len(pack_best_fit(lengths, capacity)) * capacity) >= 0.999
+    assert lengths.sum() / (len(pack(lengths, capacity)) * capacity) >= 0.999
 
 
 def pack_stream(lengths: list[int], capacity: int, window: int) -> tuple[list[list[int]], int]:
