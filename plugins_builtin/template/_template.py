@@ -14,7 +14,7 @@ from twinkle.core.types import IGNORE_INDEX, InputFeature, Trajectory
 from twinkle.plugins_builtin.template._chat_format import ChatFormat
 from twinkle.plugins_builtin.template._conversation import excerpt, is_empty_turn, normal_messages, normal_tools
 from twinkle.plugins_builtin.template._label import Span, shifted_labels, token_spans
-from twinkle.plugins_builtin.template._tokenizer import load_tokenizer, offset_tokenizer
+from twinkle.plugins_builtin.template._tokenizer import load_tokenizer, rust_tokenizer, untrimmed
 from twinkle.plugins_builtin.template._tool_call import parse_tool_calls
 from twinkle.plugins_builtin.template._truncation import STRATEGIES, TruncationStrategy
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
 
 _FEATURE_COLUMNS = ("input_ids", "attention_mask", "position_ids", "labels", "length")
-_SAMPLE_COLUMNS = ("messages", "text")
 _MEDIA_COLUMNS = ("images", "videos", "audios")
 Row = Mapping[str, Any]
 Feature = dict[str, Any]
@@ -90,6 +89,8 @@ class Template:
         self.tokenizer = load_tokenizer(model_id, tokenizer_keywords)
         self.processor = self.tokenizer
         self._formats: dict[str, ChatFormat] = {}
+        self._sample_columns = ("messages",) if use_chat_template else ("text", "messages")
+        """Any of these makes a row, or a column of a row, a trajectory."""
 
     # Encoding
 
@@ -133,9 +134,11 @@ class Template:
         return [cast(InputFeature, {**row, **feature}) for row, features in zip(rows, outcomes, strict=True) for feature in features]
 
     def _encode_columns(self, columns: Mapping[str, Sequence[Any]], add_generation_prompt: bool) -> dict[str, list[Any]]:
-        outcomes = _unless_error(self._encode_rows(_rows_of(columns), add_generation_prompt))
+        outcomes = _unless_error(self._encode_rows(self._rows_of(columns), add_generation_prompt))
         features = [feature for outcome in outcomes for feature in outcome]
-        new: Iterable[str] = features[0] if features else (_FEATURE_COLUMNS if any(name in columns for name in _SAMPLE_COLUMNS) else ())
+        new: Iterable[str] = (
+            features[0] if features else (_FEATURE_COLUMNS if any(name in columns for name in self._sample_columns) else ())
+        )
         encoded = {name: [feature[name] for feature in features] for name in new}
         if all(len(outcome) == 1 for outcome in outcomes):
             return encoded
@@ -166,13 +169,16 @@ class Template:
 
     def _samples(self, row: Row, add_generation_prompt: bool) -> list[_Sample]:
         """What is to be encoded of a row: itself, or each trajectory among its columns."""
-        if any(name in row for name in _SAMPLE_COLUMNS):
+        if any(name in row for name in self._sample_columns):
             return [self._sample(None, row, add_generation_prompt)]
         nested = [
-            (name, value) for name, value in row.items() if isinstance(value, Mapping) and not value.keys().isdisjoint(_SAMPLE_COLUMNS)
+            (name, value) for name, value in row.items() if isinstance(value, Mapping) and not value.keys().isdisjoint(self._sample_columns)
         ]
         if not nested:
-            raise InvalidData(f"a row needs 'messages' ('text' in pretraining), or columns that have them; this one has {sorted(row)}")
+            plain = " (plain 'text' is for pretraining, with use_chat_template=False)" if "text" in row else ""
+            raise InvalidData(
+                f"a row needs {' or '.join(map(repr, self._sample_columns))}, or columns that have them; this one has {sorted(row)}{plain}"
+            )
         if self.truncation_strategy == "split":
             raise InvalidData("truncation_strategy='split' would tear apart the trajectories of a row: choose another for such rows")
         return [self._sample(name, value, add_generation_prompt) for name, value in nested]
@@ -183,8 +189,6 @@ class Template:
         for media in _MEDIA_COLUMNS:
             if trajectory.get(media):
                 raise InvalidData(f"the row has {media}: this template takes text alone")
-        if trajectory.get("messages") is None:
-            raise InvalidData("the row has no 'messages'; plain 'text' is for pretraining, with use_chat_template=False")
         messages = normal_messages(trajectory["messages"], self.default_system)
         tools = normal_tools(trajectory.get("tools"))
         chat_format = self._format(tools)
@@ -209,11 +213,12 @@ class Template:
 
     @cached_property
     def _encoder(self) -> Tokenizer:
-        return offset_tokenizer(self.tokenizer, self.model_id)
+        backend = rust_tokenizer(self.tokenizer, self.model_id)
+        return untrimmed(backend) if self.use_chat_template else backend
 
     def _tokenize(self, texts: list[str]) -> list[Encoding]:
         """One call for all ``texts``. A chat template writes the special tokens itself; plain text gets the tokenizer's own."""
-        encoder: Tokenizer = self._encoder if self.use_chat_template else self.tokenizer.backend_tokenizer
+        encoder = self._encoder
         if encoder.truncation is not None:  # left by an earlier call of the tokenizer
             encoder.no_truncation()
         if encoder.padding is not None:
@@ -249,6 +254,13 @@ class Template:
             ids.append(eos)
         return [(0, len(ids))]
 
+    def _rows_of(self, columns: Mapping[str, Sequence[Any]]) -> list[Row]:
+        """Rows of the columns that encoding reads: asking for others would make a lazy batch decode them."""
+        used = [name for name in (*self._sample_columns, "tools", *_MEDIA_COLUMNS) if name in columns]
+        if not any(name in columns for name in self._sample_columns):
+            used = list(columns)
+        return [dict(zip(used, values, strict=True)) for values in zip(*(columns[name] for name in used), strict=True)]
+
     # Checking
 
     def check(self, trajectory: Trajectory) -> Trajectory | None:
@@ -257,7 +269,7 @@ class Template:
 
     def batch_check(self, trajectories: Sequence[Trajectory] | Mapping[str, Sequence[Any]]) -> list[Trajectory | None]:
         """The rows (of a list or of columns), None in place of each that cannot be encoded or would be deleted."""
-        rows = _rows_of(trajectories) if isinstance(trajectories, Mapping) else cast("Sequence[Row]", trajectories)
+        rows = self._rows_of(trajectories) if isinstance(trajectories, Mapping) else cast("Sequence[Row]", trajectories)
         outcomes = self._encode_rows(rows, add_generation_prompt=False)
         return [
             cast(Trajectory, row) if outcome and not isinstance(outcome, InvalidData) else None
@@ -281,10 +293,15 @@ class Template:
 
         Of n prompt tokens and k new ones, the positions n - 1 ... n + k - 2 predict the new ones. Every other column of ``prompt`` is
         copied; ``messages`` gets the assistant's turn, its tool calls parsed out of the content. Nothing is truncated.
+
+        Raises:
+            InvalidData: a prompt without tokens.
         """
         row = cast("dict[str, Any]", prompt)
         old = [int(token) for token in row["input_ids"]]
         new = [int(token) for token in new_tokens]
+        if not old:
+            raise InvalidData("the prompt has no tokens, so that nothing predicts the first new one")
         labels = [int(label) for label in row["labels"]] if "labels" in row else [IGNORE_INDEX] * len(old)
         feature = {key: copy.deepcopy(value) for key, value in row.items() if key not in _FEATURE_COLUMNS}
         feature.update(_feature(old + new, []))
@@ -325,14 +342,6 @@ def _plain_text(trajectory: Row) -> str:
     if not isinstance(text, str) or not text:
         raise InvalidData(f"'text' must be text that is not empty, got {text!r}")
     return text
-
-
-def _rows_of(columns: Mapping[str, Sequence[Any]]) -> list[Row]:
-    """Rows of the columns that encoding reads: asking for others would make a lazy batch decode them."""
-    used = [name for name in (*_SAMPLE_COLUMNS, "tools", *_MEDIA_COLUMNS) if name in columns]
-    if not any(name in columns for name in _SAMPLE_COLUMNS):
-        used = list(columns)
-    return [dict(zip(used, values, strict=True)) for values in zip(*(columns[name] for name in used), strict=True)]
 
 
 def _unless_error(outcomes: Sequence[list[Feature] | InvalidData]) -> list[list[Feature]]:

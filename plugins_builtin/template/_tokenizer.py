@@ -22,6 +22,7 @@ KEYWORDS = frozenset(
     }
 )
 """What may be passed on to ``AutoTokenizer.from_pretrained``."""
+_OWN_ARGUMENTS = ("use_chat_template", "max_length", "truncation_strategy", "default_system", "enable_thinking", "append_eos")
 
 
 def load_tokenizer(model_id: str | Path, keywords: dict[str, Any]) -> Any:
@@ -47,26 +48,29 @@ def load_tokenizer(model_id: str | Path, keywords: dict[str, Any]) -> Any:
         raise InvalidConfig(f"{folder} has no tokenizer that can be loaded from its files alone: {error}") from error
 
 
-_OWN_ARGUMENTS = ("use_chat_template", "max_length", "truncation_strategy", "default_system", "enable_thinking", "append_eos")
-
-
-def offset_tokenizer(tokenizer: Any, model_id: str | Path) -> Tokenizer:
-    """The Rust tokenizer behind ``tokenizer``, whose offsets cover all characters of a token.
-
-    GPT-2 and Llama-3 trim white space from their offsets, which hides where a token begins; such a tokenizer is copied (0.6 s with 150,000
-    tokens) without its post-processor.
+def rust_tokenizer(tokenizer: Any, model_id: str) -> Tokenizer:
+    """The Rust tokenizer behind ``tokenizer``, which encodes in batches and gives character offsets.
 
     Raises:
-        InvalidConfig: a tokenizer written in Python, which has no offsets.
+        InvalidConfig: a tokenizer written in Python.
     """
     if not tokenizer.is_fast:
         raise InvalidConfig(
-            f"the tokenizer of {str(model_id)!r} ({type(tokenizer).__name__}) gives no character offsets, which tell the trained tokens "
+            f"the tokenizer of {model_id!r} ({type(tokenizer).__name__}) gives no character offsets, which tell the trained tokens "
             "from the rest: a fast tokenizer is needed, that is a tokenizer.json (transformers' convert_slow_tokenizer makes one)"
         )
     backend: Tokenizer = tokenizer.backend_tokenizer
+    return backend
+
+
+def untrimmed(backend: Tokenizer) -> Tokenizer:
+    """``backend``, or a copy of it whose offsets cover all characters of a token.
+
+    GPT-2 and Llama-3 trim white space from their offsets, which hides where a token begins. It is their post-processor that does so: the
+    copy (0.6 s with 150,000 tokens) has none.
+    """
     if backend.encode("a b", add_special_tokens=False).offsets[-1] != (2, 3) or backend.post_processor is None:
         return backend
-    untrimmed = copy.deepcopy(backend)
-    untrimmed.post_processor = None
-    return untrimmed
+    copied = copy.deepcopy(backend)
+    copied.post_processor = None
+    return copied

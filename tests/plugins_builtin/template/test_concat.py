@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from twinkle.core.errors import InvalidData
 from twinkle.template import Template
 
 PROMPT: Any = {"messages": [{"role": "user", "content": "Who?"}], "user_data": [["k", "1"]], "raw": {"deep": [1]}}
@@ -113,3 +114,8 @@ def test_an_empty_answer_in_the_prompt_is_replaced(tiny: Callable[..., Template]
 def test_nothing_is_truncated(tiny: Callable[..., Template]) -> None:
     feature, whole, tokens = continued(tiny(max_length=15, truncation_strategy="left"), "a " * 30)
     assert whole["length"] == feature["length"] + len(tokens) > 15
+
+
+def test_a_prompt_without_tokens_is_refused(tiny: Callable[..., Template]) -> None:
+    with pytest.raises(InvalidData, match="the prompt has no tokens"):
+        tiny().concat_input_feature({"input_ids": []}, [4, 5])

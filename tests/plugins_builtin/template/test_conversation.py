@@ -176,3 +176,5 @@ def test_a_tokenizer_without_offsets_is_refused(tmp_path: Any) -> None:
     row: Any = {"messages": [{"role": "user", "content": "Hi"}]}
     with pytest.raises(InvalidConfig, match=r"gives no character offsets.*fast tokenizer"):
         Template(tmp_path, chat_template="{{ messages[0].content }}").encode(row)
+    with pytest.raises(InvalidConfig, match="a fast tokenizer is needed"):
+        Template(tmp_path, use_chat_template=False).encode(row)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors
 
 from twinkle.plugins_builtin.template._label import shifted_labels, token_spans
-from twinkle.plugins_builtin.template._tokenizer import offset_tokenizer
+from twinkle.plugins_builtin.template._tokenizer import untrimmed
 
 
 class Offsets:
@@ -71,15 +71,6 @@ def test_labels_are_the_next_token_where_that_is_trained() -> None:
     assert shifted_labels([], [(0, 1)]) == []
 
 
-class Fast:
-    """As much of a transformers tokenizer as is asked for."""
-
-    is_fast = True
-
-    def __init__(self, backend: Tokenizer) -> None:
-        self.backend_tokenizer = backend
-
-
 @pytest.mark.parametrize("trim", [True, False])
 def test_white_space_that_a_tokenizer_trims_from_offsets_counts(trim: bool) -> None:
     vocabulary = {token: index for index, token in enumerate(["a", ":", "b", "Ġ", "Ċ", "Ġb"])}
@@ -89,7 +80,7 @@ def test_white_space_that_a_tokenizer_trims_from_offsets_counts(trim: bool) -> N
     )
     backend.decoder = decoders.ByteLevel()
     backend.post_processor = processors.ByteLevel(trim_offsets=trim)
-    encoding = offset_tokenizer(Fast(backend), "x").encode("a: b\n", add_special_tokens=False)
+    encoding = untrimmed(backend).encode("a: b\n", add_special_tokens=False)
     assert encoding.tokens == ["a", ":", "Ġb", "Ċ"]
     assert token_spans(encoding, [(2, 5)]) == [(2, 4)]
     assert token_spans(encoding, [(3, 5)]) == [(3, 4)], "the space of ' b' lies outside: the token straddles the border"
