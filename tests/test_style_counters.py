@@ -17,15 +17,22 @@ SEAMS = {
     "core/patching.py:patched": "init arguments, checked against the signature",
     "core/registry.py:tell": "arguments of an event, checked against its hook",
     "core/runtime/remote.py:__call__": "construction of any class",
+    "hub_loader/former_name.py:check_unsafe": "public face",
     "plugins_builtin/dataloader/_dataloader.py": "public face",
     "plugins_builtin/dataset/_dataset.py": "public face",
+    "plugins_builtin/dataset/_iterable_packing.py:encode": "public face",
+    "plugins_builtin/dataset/_lazy.py": "public face",
+    "plugins_builtin/dataset/_packing.py:encode": "public face",
     "plugins_builtin/model/transformers/_transformers_model.py": "public face",
     "plugins_builtin/model/transformers/_varlen_attention.py:attend": "the signature that transformers calls",
     "plugins_builtin/template/_template.py:__init__": "public face",
 }
-"""Where ``**kwargs`` may stand: ``file:function``, or a whole file that is a face which users know. The value says why."""
+"""Where ``**kwargs`` may stand: ``file:function``, or a whole file that is a face which users know. The value says why.
 
-CEILINGS = {"hasattr and getattr": 22, "broad except": 20, "environment": 3, "global statement": 0, "cached function": 2}
+The room ``testing`` is left out: its checks call components of any signature.
+"""
+
+CEILINGS = {"hasattr and getattr": 20, "broad except": 11, "environment": 3, "global statement": 0, "cached function": 2}
 
 SHARED_STATE = {
     "core/runtime/context.py:_SLOT": "the one process context",
@@ -55,8 +62,10 @@ def is_getattr(node: ast.AST) -> bool:
 
 
 def is_broad_except(node: ast.AST) -> bool:
-    caught = ast.walk(node.type) if isinstance(node, ast.ExceptHandler) and node.type else ()
-    return isinstance(node, ast.ExceptHandler) and (node.type is None or any(name_of(c) in {"Exception", "BaseException"} for c in caught))
+    """Catches everything and raises nothing: a boundary that turns an error into a report."""
+    if not isinstance(node, ast.ExceptHandler) or any(isinstance(inner, ast.Raise) for inner in ast.walk(node)):
+        return False
+    return node.type is None or any(name_of(caught) in {"Exception", "BaseException"} for caught in ast.walk(node.type))
 
 
 def reads_environment(node: ast.AST) -> bool:
@@ -93,7 +102,8 @@ def test_the_environment_is_read_in_one_file() -> None:
 
 def test_keyword_arguments_are_open_only_at_listed_seams() -> None:
     functions = (ast.FunctionDef, ast.AsyncFunctionDef)
-    found = {(path, n.name) for path, tree in trees() for n in ast.walk(tree) if isinstance(n, functions) and n.args.kwarg}
+    files = [(path, tree) for path, tree in trees() if not path.startswith("testing/")]
+    found = {(path, n.name) for path, tree in files for n in ast.walk(tree) if isinstance(n, functions) and n.args.kwarg}
     assert not [f"{path}:{name}" for path, name in sorted(found) if path not in SEAMS and f"{path}:{name}" not in SEAMS]
     used = {path for path, _ in found} | {f"{path}:{name}" for path, name in found}
     assert not SEAMS.keys() - used, "seams that are none any more: take them out of the list"
