@@ -28,10 +28,16 @@ $(VENV)/.docs: $(VENV)/.dev
 	@$(PIP) -e '.[docs]'
 	@touch $@
 
+# The older transformers that some patches are for, in a folder of its own beside the environment.
+TRANSFORMERS_4 := $(VENV)/overlay/transformers-4.57.6
+$(TRANSFORMERS_4): | $(VENV)/.dev
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target $@ \
+		transformers==4.57.6 huggingface-hub==0.36.2 tokenizers==0.22.2 kernels==0.9.0
+
 demo: $(VENV)/.train  ## train a tiny model to say who it is (no network, under two minutes)
 	@$(BIN)/twinkle demo
 
-test: $(VENV)/.dev  ## everything: lint, types, all tests
+test: $(VENV)/.dev $(TRANSFORMERS_4)  ## everything: lint, types, all tests
 	@$(MAKE) --no-print-directory lint types
 	@$(ONE_THREAD) $(BIN)/pytest -n 2 --dist worksteal
 
