@@ -34,17 +34,44 @@ def approve(source: HubSource, ref: HubRef, candidate: Candidate, lock: Path | N
     Raises:
         InvalidConfig: ``lock`` has lines that this user has not accepted; writing to it would accept them unseen.
     """
-    if lock is not None and not _is_ours(lock, source.trust_store):
-        raise InvalidConfig(f"{lock} came with the project and you have not accepted it: 'twinkle plugin trust --lock' first")
+    if lock is not None:
+        _check_ours(lock, source.trust_store)
     source.store.put(candidate.tree)
     grant = source.trust_store.approve(grant_of(candidate, ref, "store"))
     if lock is not None:
-        others = [entry for entry in read_lock(lock) if (entry.repo, entry.requested) != (grant.repo, grant.requested or "")]
-        write_lock(lock, [*others, _entry(grant)])
-        digest = lock_digest(lock)
-        assert digest is not None
-        source.trust_store.accept_lock(digest)
+        _put_line(lock, grant, source.trust_store)
     return grant
+
+
+def lock_grant(source: HubSource, grant: Grant, ref: HubRef, lock: Path) -> Grant:
+    """Writes a line for what was approved before into ``lock``, as asked for by ``ref``; returns it as it stands there.
+
+    Raises:
+        InvalidConfig: ``lock`` has lines that this user has not accepted.
+    """
+    _check_ours(lock, source.trust_store)
+    tree = source.tree_of(grant, str(ref))
+    locked = replace(grant, requested=ref.revision, files=tree.digests)
+    _put_line(lock, locked, source.trust_store)
+    return locked
+
+
+def forget(source: HubSource, repo: str, lock: Path) -> tuple[str, ...]:
+    """Takes ``repo`` out of ``lock``, the trust store and the store; returns the digests that were there. No tombstone is left.
+
+    Raises:
+        InvalidConfig: ``lock`` has lines that this user has not accepted.
+    """
+    entries = read_lock(lock)
+    left = [entry for entry in entries if entry.repo != repo]
+    gone = {grant.h1 for grant in source.policy.grants if grant.repo == repo} | {entry.h1 for entry in entries if entry.repo == repo}
+    if len(left) < len(entries):
+        _check_ours(lock, source.trust_store)
+        _write_own(lock, left, source.trust_store)
+    record = source.trust_store.forget(repo)
+    for h1 in gone - {grant.h1 for grant in record.grants}:
+        source.store.remove(h1)
+    return tuple(sorted(gone))
 
 
 def accept_lock(trust_store: TrustStore, lock: Path) -> tuple[Grant, ...]:
@@ -61,9 +88,22 @@ def accept_lock(trust_store: TrustStore, lock: Path) -> tuple[Grant, ...]:
     return grants
 
 
-def _is_ours(lock: Path, trust_store: TrustStore) -> bool:
+def _check_ours(lock: Path, trust_store: TrustStore) -> None:
     digest = lock_digest(lock)
-    return digest is None or digest in trust_store.read().locks or not read_lock(lock)
+    if digest is not None and digest not in trust_store.read().locks and read_lock(lock):
+        raise InvalidConfig(f"{lock} came with the project and you have not accepted it: 'twinkle plugin trust --lock' first")
+
+
+def _put_line(lock: Path, grant: Grant, trust_store: TrustStore) -> None:
+    others = [entry for entry in read_lock(lock) if (entry.repo, entry.requested) != (grant.repo, grant.requested or "")]
+    _write_own(lock, [*others, _entry(grant)], trust_store)
+
+
+def _write_own(lock: Path, entries: list[LockEntry], trust_store: TrustStore) -> None:
+    write_lock(lock, entries)
+    digest = lock_digest(lock)
+    assert digest is not None
+    trust_store.accept_lock(digest)
 
 
 def _entry(grant: Grant) -> LockEntry:

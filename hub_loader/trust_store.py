@@ -93,6 +93,10 @@ class TrustStore:
         """The lock file with this digest is this user's own."""
         self.update(lambda record: replace(record, locks=record.locks | {digest}))
 
+    def forget(self, repo: str) -> TrustRecord:
+        """Takes the grants of ``repo`` away, without a tombstone; returns what is left."""
+        return self.update(lambda record: replace(record, grants=tuple(g for g in record.grants if g.repo != repo)))
+
     def revoke(self, what: str) -> None:
         """A tombstone for a repository, an owner or an h1; grants that it covers go."""
 

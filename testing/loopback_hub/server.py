@@ -92,12 +92,13 @@ class _Handler(BaseHTTPRequestHandler):
         if fault is not None and fault.kind == "flip":
             body = bytes([body[0] ^ 1]) + body[1:]
         announced = len(body) + (1 if fault is not None and fault.kind == "wrong_length" else 0)
-        if fault is not None and fault.kind == "endless":
-            announced = 1 << 30
+        is_endless = fault is not None and fault.kind == "endless"
         self.send_response(answer.status)
         for name, value in answer.headers.items():
             self.send_header(name, value)
-        if "Content-Length" not in answer.headers:
+        if is_endless:
+            self.send_header("Transfer-Encoding", "chunked")
+        elif "Content-Length" not in answer.headers:
             self.send_header("Content-Length", str(announced))
         self.end_headers()
         if self.command == "HEAD":
@@ -123,7 +124,7 @@ class _Handler(BaseHTTPRequestHandler):
             for _ in range(1 << 10):
                 if self.hub.stopping.is_set():
                     break
-                self.wfile.write(block)
+                self.wfile.write(b"%x\r\n%s\r\n" % (len(block), block))
             self.close_connection = True
         else:
             self.wfile.write(body)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import subprocess
 import sys
@@ -136,6 +137,21 @@ def test_r33_eight_processes_at_once_leave_one_store_entry(hub: LoopbackHub, con
     assert [out.strip() for out, _ in outputs] == [b"6"] * 8, outputs
     assert [entry.name for entry in store.folder(grant.h1).parent.iterdir()] == [grant.h1.removeprefix("h1:")]
     assert store.get(grant.h1) is not None
+
+
+def test_r33_the_second_of_two_writers_keeps_the_firsts_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, tree = ComponentStore(tmp_path), ComponentTree.of(loss_files(1))
+    real = os.rename
+
+    def overtaken(source: Path, target: Path) -> None:
+        monkeypatch.setattr(os, "rename", real)
+        ComponentStore(tmp_path).put(tree)
+        real(source, target)
+
+    monkeypatch.setattr(os, "rename", overtaken)
+    folder = store.put(tree)
+    assert list(folder.parent.iterdir()) == [folder]
+    assert store.get(tree.h1) == tree
 
 
 CRASH = """
