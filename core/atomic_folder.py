@@ -54,7 +54,6 @@ def atomic_folder(target: Path) -> Iterator[Path]:
 def remove_folder(target: Path) -> None:
     """Removes ``target`` as a whole: a process that is killed meanwhile leaves no ``target`` that lacks a file."""
     _remove(target, target)
-    _flush(target.parent)
 
 
 def recover_folder(target: Path) -> None:
