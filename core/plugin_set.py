@@ -65,17 +65,19 @@ class PluginSet:
         """
         if plugin.name in self.plugins:
             raise InvalidConfig(f"a plugin named {plugin.name!r} is registered already")
-        plugins, kinds, broken = self.plugins, self.kinds, set(self._broken)
-        self._register(plugin)
-        self._collect_kinds([plugin.name])
-        wrong = [str(self._broken[key]) for key in self._broken.keys() - broken]
-        wrong += [f"{hook}: {error}" for p, hook, error in self._unknown_hooks() if p is plugin]
-        if wrong:
+        plugins, kinds, broken = self.plugins, self.kinds, dict(self._broken)
+        try:
+            self._register(plugin)
+            self._collect_kinds([plugin.name])
+            for owner, hook, reason in self._unknown_hooks():
+                if owner is plugin:
+                    self.report(plugin, hook, reason)
+            for key in self._broken.keys() - broken.keys():
+                raise BrokenComponent(str(self._broken[key]))
+        except (BrokenComponent, ValueError, pluggy.PluginValidationError) as error:
             self._manager.unregister(name=plugin.name)
-            self.plugins, self.kinds = plugins, kinds
-            for key in self._broken.keys() - broken:
-                del self._broken[key]
-            raise BrokenComponent(f"plugin {plugin.name!r} was not registered: {wrong[0]}")
+            self.plugins, self.kinds, self._broken = plugins, kinds, broken
+            raise BrokenComponent(f"plugin {plugin.name!r} was not registered: {error}") from error
 
     def ask(self, hook: str) -> Iterator[tuple[LoadedPlugin, Any]]:
         """Each plugin's own answer to a collecting hook, in order of registration; one that raises is reported and left out."""
@@ -110,8 +112,13 @@ class PluginSet:
         self._broken.setdefault((plugin.name, where), broken)
 
     def _register(self, plugin: LoadedPlugin) -> None:
-        self._manager.register(plugin.target, name=plugin.name)
-        self.plugins = {**self.plugins, plugin.name: plugin}
+        before = self.plugins
+        self.plugins = {**before, plugin.name: plugin}  # first: whoever calls a hook meanwhile has to find its plugin
+        try:
+            self._manager.register(plugin.target, name=plugin.name)
+        except Exception:
+            self.plugins = before
+            raise
 
     def _each(self, hook: str, arguments: Mapping[str, object]) -> Iterator[tuple[LoadedPlugin, Any]]:
         for impl in vars(self._manager.hook)[hook].get_hookimpls():

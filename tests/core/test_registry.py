@@ -556,7 +556,10 @@ def test_functions_without_a_name_of_their_own_stay_apart(registry: Registry) ->
     assert [registry.resolve("loss", name).cls({}, {}) for name in ("one", "two")] == [1, 2]
 
 
-def test_a_wrong_plugin_is_not_half_registered(registry: Registry) -> None:
+@pytest.mark.parametrize("plugins_strict", [False, True])
+def test_a_wrong_plugin_is_not_half_registered(plugins_strict: bool) -> None:
+    registry = Registry(Settings(plugins=frozenset(), plugins_strict=plugins_strict))
+
     class Wrong:
         @hookimpl
         def twinkle_kinds(self) -> list[KindSpec]:
@@ -572,6 +575,18 @@ def test_a_wrong_plugin_is_not_half_registered(registry: Registry) -> None:
     del Wrong.twinkle_loses
     registry.register(Wrong(), "wrong")
     assert registry.components("judge") == ()
+
+
+def test_a_hook_with_a_wrong_argument_is_not_registered(registry: Registry) -> None:
+    class Wrong:
+        @hookimpl
+        def twinkle_losses(self, no_such_argument: int) -> dict[str, str]:
+            return {}
+
+    with pytest.raises(BrokenComponent, match="no_such_argument"):
+        registry.register(Wrong(), "wrong")
+    assert "wrong" not in [p.name for p in registry.plugins]
+    assert registry.resolve("loss", "cross_entropy").origin == "builtin"
 
 
 def test_a_name_can_be_registered_once(registry: Registry) -> None:
