@@ -76,7 +76,7 @@ def initialize(
     context.initialized_with = arguments
 
 
-def seed_everything(seed: int, full_determinism: bool = False) -> None:
+def seed_everything(seed: int, full_determinism: bool) -> None:
     """Seeds Python, numpy and, where it is installed, torch on every device.
 
     With ``full_determinism`` torch refuses operations whose result may differ from run to run, and chooses no algorithm by timing.
