@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import base64
 import re
+import sys
 import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from http.client import HTTPMessage
 from pathlib import Path
@@ -138,7 +139,8 @@ class ModelScopeHub:
                 file.write_bytes(data)
             if remove:
                 api.delete_files(repo, "model", list(remove))
-            api.upload_folder(repo, "model", staged, commit_message=message, use_cache=False, disable_tqdm=True)
+            with redirect_stdout(sys.stderr):  # the SDK prints a report, which must not mix with what a command prints
+                api.upload_folder(repo, "model", staged, commit_message=message, use_cache=False, disable_tqdm=True)
         return self.resolve(repo, None)
 
     def tag(self, repo: str, tag: str, commit: str) -> None:
