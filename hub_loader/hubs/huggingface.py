@@ -30,9 +30,14 @@ class HuggingFaceHub:
     # ---- models and data sets
 
     def snapshot(self, ref: HubRef, repo_type: RepoType, patterns: Sequence[str] | None = None) -> Path:
-        """The files of a model or data set, in the SDK's cache, with its progress bars; offline, what lies there."""
+        """The files of a model or data set, in the SDK's cache, with its progress bars; offline, what lies there.
+
+        The revision is asked for first: where the hub does not answer, the SDK alone would silently take what it was last time.
+        """
         api = self._api()
-        with _answers(f"{repo_type} {ref}"):
+        with _answers(f"{repo_type} {ref}", ref.revision):
+            if not self.offline:
+                api.repo_info(ref.repo_id, repo_type=repo_type, revision=ref.revision)
             folder = api.snapshot_download(
                 repo_id=ref.repo_id,
                 repo_type=repo_type,

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from modelscope_hub.config import set_default_config
 
 from twinkle.core.contracts.hub import Hub
 from twinkle.core.hookspecs import hookimpl
@@ -98,9 +99,11 @@ def hub(context: ProcessContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     project = tmp_path / "project"
     project.mkdir()
     monkeypatch.chdir(project)
+    set_default_config(None)  # the SDK keeps the environment that it saw first
     with LoopbackHub() as server:
         context.registry.register(LoopbackPlugin(context, server.endpoint), "loopback")
         yield server
+    set_default_config(None)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)  # the SDKs leave their connections to the garbage collector
         gc.collect()
