@@ -16,6 +16,7 @@ class MirrorHub:
     """Serves repositories from a local folder and never touches a network. A mirror has one revision: what lies there."""
 
     root: Path
+    """What ``TWINKLE_HUB_MIRROR`` names."""
 
     def snapshot(self, ref: HubRef, repo_type: RepoType, patterns: Sequence[str] | None = None) -> Path:
         """The mirrored folder itself; nothing is copied, so ``patterns`` has nothing to leave out."""

@@ -22,7 +22,9 @@ class PreferenceProcessor(Fingerprint, Preprocessor):
     system: str | None = None
     """A system prompt for conversations without one."""
     chosen_key: str = "chosen"
+    """The column of the preferred answer."""
     rejected_key: str = "rejected"
+    """The column of the other one."""
     prompt_key: str | None = "prompt"
     """None where chosen and rejected are whole conversations."""
 

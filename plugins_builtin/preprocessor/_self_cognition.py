@@ -16,7 +16,9 @@ class SelfCognitionProcessor(Fingerprint, Preprocessor):
     """``query`` and ``response`` with ``{{NAME}}`` and ``{{AUTHOR}}`` filled in, as system, user and assistant."""
 
     model_name: str
+    """What stands in for ``{{NAME}}``."""
     model_author: str
+    """What stands in for ``{{AUTHOR}}``."""
     system: str = "You are a helpful assistant."
 
     def preprocess(self, row: Mapping[str, Any]) -> Trajectory:
