@@ -36,7 +36,7 @@ class RowFetcher:
         """The rows of ``(epoch, row numbers)``."""
         epoch, indices = key
         if isinstance(self.rows, Dataset) and not self.rows.encodes_on_access:
-            return list(self.rows.__getitems__(indices))
+            return self.rows.fetch(indices)
         return [self._fetch(index, epoch) for index in indices]
 
     def _fetch(self, index: int, epoch: int) -> Any:

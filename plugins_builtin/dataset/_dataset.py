@@ -16,6 +16,7 @@ from twinkle.core.runtime.remote import remote_class, remote_function
 from twinkle.plugins_builtin.dataset._encode import ROW_COLUMN, CanEncode, EncodedColumns, EncodedRows
 from twinkle.plugins_builtin.dataset._meta import DatasetMeta
 from twinkle.plugins_builtin.dataset._row_function import KeepRows, MapRows, component_of, name_of, row_function
+from twinkle.plugins_builtin.dataset._row_view import RowView
 from twinkle.plugins_builtin.dataset._save import save_rows
 from twinkle.plugins_builtin.dataset._shuffle import shuffle_stream
 from twinkle.plugins_builtin.dataset._source import LoadOptions, load_rows, told_by_line
@@ -53,6 +54,7 @@ class Dataset:
         self._metas: list[DatasetMeta] = []
         self._parts: list[Any] = []
         self._files: list[Path] = []
+        self._view: RowView | None = None
         self._options = LoadOptions(streaming=streaming, num_proc=num_proc, revision=revision)
         if dataset_meta is not None:
             self.add_dataset(dataset_meta)
@@ -107,6 +109,19 @@ class Dataset:
         """The rows at ``indices``, in one go."""
         rows: list[dict[str, Any]] = self.dataset.__getitems__(list(indices))
         return rows
+
+    def fetch(self, indices: Sequence[int]) -> list[dict[str, Any]]:
+        """The rows at ``indices`` as a loader wants them: lists of numbers are arrays."""
+        return self._row_view().rows(indices)
+
+    def _row_view(self) -> RowView:
+        source = self.dataset
+        if self._view is None or self._view.source is not source:
+            self._view = RowView(source)
+        return self._view
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_view": None}  # views would be sent as copies of the data
 
     @remote_function()
     def __iter__(self) -> Iterator[dict[str, Any]]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 
 from twinkle.core.errors import InvalidData
 from twinkle.core.types import InputFeature
+from twinkle.plugins_builtin.dataset._integer_table import integer_table
 from twinkle.plugins_builtin.preprocessor._preprocessor import columns_of, rows_of
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 ROW_COLUMN = "__row__"
 """Travels through the template with each trajectory, so that a feature says which row it is of."""
 _FEATURE_KEYS = frozenset(InputFeature.__annotations__)
+_INTEGERS = frozenset({"length", ROW_COLUMN})
 
 
 def encode_rows(template: Template, rows: Sequence[Mapping[str, Any]], add_generation_prompt: bool) -> list[tuple[int, dict[str, Any]]]:
@@ -82,11 +84,13 @@ class EncodedColumns:
     add_generation_prompt: bool
     title: str
 
-    def __call__(self, batch: Mapping[str, Sequence[Any]], indices: Sequence[int]) -> dict[str, list[Any]]:
+    def __call__(self, batch: Mapping[str, Sequence[Any]], indices: Sequence[int]) -> Any:
         encoded = encode_batch(self.template, rows_of(batch), indices, self.add_generation_prompt, self.title)
         if not encoded:
             return {ROW_COLUMN: []}
-        return {ROW_COLUMN: [indices[number] for number, _ in encoded], **columns_of([feature for _, feature in encoded])}
+        columns = {ROW_COLUMN: [indices[number] for number, _ in encoded], **columns_of([feature for _, feature in encoded])}
+        table = integer_table(columns, integers=_INTEGERS)
+        return columns if table is None else table
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,8 @@ from twinkle.core.errors import InvalidArgument, InvalidData
 from twinkle.core.runtime.remote import remote_class, remote_function
 from twinkle.plugins_builtin.dataset._iterable import IterableDataset
 from twinkle.plugins_builtin.dataset._meta import DatasetMeta
-from twinkle.plugins_builtin.dataset._packed_rows import join_rows
 from twinkle.plugins_builtin.dataset._packed_window import PackedWindow
+from twinkle.plugins_builtin.dataset._row_view import join_rows
 from twinkle.plugins_builtin.dataset._template_limit import capacity_of, refuse_split
 
 

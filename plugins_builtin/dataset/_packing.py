@@ -15,7 +15,6 @@ from twinkle.core.runtime.remote import remote_class, remote_function
 from twinkle.plugins_builtin.dataset._bin_packing import Packing, pack
 from twinkle.plugins_builtin.dataset._dataset import Dataset
 from twinkle.plugins_builtin.dataset._meta import DatasetMeta
-from twinkle.plugins_builtin.dataset._packed_rows import PackedRows
 from twinkle.plugins_builtin.dataset._template_limit import capacity_of
 
 
@@ -42,7 +41,6 @@ class PackingDataset(Dataset):
         super().__init__(dataset_meta, num_proc=num_proc, revision=revision)
         self._num_proc = packing_num_proc
         self._packing: Packing | None = None
-        self._packed: PackedRows | None = None
 
     @remote_function(dispatch="all")
     def encode(self, add_generation_prompt: bool = False, **options: Any) -> None:
@@ -62,7 +60,6 @@ class PackingDataset(Dataset):
         rows = self.dataset
         if "input_ids" not in rows.column_names:
             raise InvalidArgument("pack_dataset() packs encoded rows: call encode() first")
-        rows = rows if rows._indices is None else rows.flatten_indices()
         lengths = _lengths(rows)
         longest = int(lengths.argmax())
         if lengths[longest] > capacity:
@@ -70,8 +67,7 @@ class PackingDataset(Dataset):
                 f"row {longest} of {self.title} has {lengths[longest]} tokens, more than the {capacity} of a packed sequence: "
                 "set truncation_strategy ('left', 'right', 'split', 'delete') or a larger max_length in set_template"
             )
-        self._parts = [rows]
-        self._packed, self._packing = PackedRows(rows), pack(lengths, capacity)
+        self._packing = pack(lengths, capacity)
 
     @remote_function(collect="first")
     def __len__(self) -> int:
@@ -80,9 +76,14 @@ class PackingDataset(Dataset):
 
     def __getitems__(self, indices: Sequence[int]) -> list[dict[str, Any]]:
         """The sequences at ``indices``; rows before :meth:`pack_dataset`."""
-        if self._packing is None or self._packed is None:
-            return super().__getitems__(indices)
-        return self._packed.sequences([self._packing[index].tolist() for index in indices])
+        return super().__getitems__(indices) if self._packing is None else self._sequences(self._packing, indices)
+
+    def fetch(self, indices: Sequence[int]) -> list[dict[str, Any]]:
+        """The sequences at ``indices``; rows before :meth:`pack_dataset`."""
+        return super().fetch(indices) if self._packing is None else self._sequences(self._packing, indices)
+
+    def _sequences(self, packing: Packing, indices: Sequence[int]) -> list[dict[str, Any]]:
+        return self._row_view().sequences([packing[index].tolist() for index in indices])
 
     @remote_function()
     def __iter__(self) -> Iterator[dict[str, Any]]:
@@ -94,4 +95,5 @@ class PackingDataset(Dataset):
 
 
 def _lengths(rows: Any) -> NDArray[np.int64]:
-    return pc.list_value_length(rows.data.column("input_ids")).to_numpy().astype(np.int64)  # type: ignore[no-any-return]
+    lengths: NDArray[np.int64] = pc.list_value_length(rows.data.column("input_ids")).to_numpy().astype(np.int64)
+    return lengths if rows._indices is None else lengths[rows._indices.column(0).to_numpy()]

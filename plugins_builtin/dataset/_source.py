@@ -116,7 +116,7 @@ def _from_files(files: Sequence[Path], options: LoadOptions) -> Any:
         raise InvalidData(f"{empty[0]} is empty: expected one row at least")
     try:
         if options.streaming:
-            return reader.stream(paths, **reader.arguments)
+            return reader.stream(paths, cache_dir=str(cache_folder()), **reader.arguments)
         return reader.read(paths, cache_dir=str(cache_folder()), num_proc=options.num_proc, **reader.arguments)
     except (datasets.exceptions.DatasetGenerationError, pa.ArrowException, ValueError) as error:
         raise _file_error(files, error) from error

@@ -299,10 +299,25 @@ def test_workers_give_the_batches_that_one_process_gives(source: str) -> None:
     assert torch.equal(state, torch.get_rng_state())
 
 
-def test_an_encoded_data_set_is_loaded_with_its_columns() -> None:
-    dataset = Dataset(DatasetMeta(data=[conversation("a bb"), conversation("ccc")]))
+def test_an_encoded_data_set_is_loaded_with_its_columns_and_numbers_as_arrays() -> None:
+    texts = ["a bb", "ccc", "d e f", "g"]
+    dataset = Dataset(DatasetMeta(data=[{**conversation(text), "n": n} for n, text in enumerate(texts)]))
     dataset.set_template(WordTemplate())
     dataset.encode()
-    [batch] = DataLoader(dataset, batch_size=2)
-    assert [row["input_ids"] for row in batch] == [[1, 2], [3]]
-    assert batch[0]["messages"] == conversation("a bb")["messages"]
+    dataset.filter(lambda row: row["n"] != 1)
+    [batch] = DataLoader(dataset, batch_size=3)
+    assert [row["input_ids"].tolist() for row in batch] == [[1, 2], [1, 1, 1], [1]]
+    assert [row["labels"].tolist() for row in batch] == [row["labels"] for row in dataset]
+    assert all(row["input_ids"].flags.writeable for row in batch)
+    assert [(row["n"], row["length"]) for row in batch] == [(0, 2), (2, 3), (3, 1)]
+    assert batch[1]["messages"] == conversation("d e f")["messages"]
+
+
+def test_a_data_set_that_changed_is_loaded_as_it_is_now() -> None:
+    dataset = Dataset(DatasetMeta(data=[conversation("a bb")]))
+    dataset.set_template(WordTemplate())
+    dataset.encode()
+    loader = DataLoader(dataset, batch_size=1)
+    assert len(next(iter(loader))[0]["input_ids"]) == 2
+    dataset.encode(add_generation_prompt=True)
+    assert len(next(iter(loader))[0]["input_ids"]) == 3

@@ -211,3 +211,12 @@ def test_a_file_that_changed_is_read_anew(tmp_path: Path) -> None:
 def test_a_typo_in_an_argument_is_told_with_a_suggestion() -> None:
     with pytest.raises(InvalidArgument, match=r"'steaming'.*'streaming'"):
         Dataset(DatasetMeta(data=ROWS), steaming=True)  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_caches_lie_in_the_home_of_this_user_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, streaming: bool) -> None:
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "elsewhere")
+    dataset = Dataset(str(write_jsonl(tmp_path / "r.jsonl")), streaming=streaming)
+    dataset.map(lambda row: {"m": row["n"]})
+    assert [row["m"] for row in dataset] == [1, 2, 3]
+    assert not (tmp_path / "elsewhere").exists()
