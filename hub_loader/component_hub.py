@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twinkle.core.contracts.component_hub import HubReader
 from twinkle.core.errors import HubUnavailable
 from twinkle.core.runtime.context import ProcessContext, current
-from twinkle.hub_loader.hubs.huggingface import HuggingFaceHub
-from twinkle.hub_loader.hubs.modelscope import ModelScopeHub
+
+if TYPE_CHECKING:
+    from twinkle.hub_loader.hubs.huggingface import HuggingFaceHub
+    from twinkle.hub_loader.hubs.modelscope import ModelScopeHub
 
 
 def own_hub(scheme: str) -> HuggingFaceHub | ModelScopeHub | None:
@@ -16,8 +18,12 @@ def own_hub(scheme: str) -> HuggingFaceHub | ModelScopeHub | None:
     offline = current().settings.offline
     match scheme:
         case "hf":
+            from twinkle.hub_loader.hubs.huggingface import HuggingFaceHub
+
             return HuggingFaceHub(offline=offline)
         case "ms":
+            from twinkle.hub_loader.hubs.modelscope import ModelScopeHub
+
             return ModelScopeHub(offline=offline)
         case _:
             return None
