@@ -1,0 +1,229 @@
+"""Every component that is registered keeps what the conformance kit asks of a stranger's. A plugin adds a row, or nothing."""
+
+from __future__ import annotations
+
+import functools
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny_model import make_model, make_tokenizer
+
+from twinkle.core.refs import parse_repo
+from twinkle.core.registry import Registry
+from twinkle.core.settings import Settings
+from twinkle.testing import (
+    Check,
+    Example,
+    HubExample,
+    LossExample,
+    ModelExample,
+    PatchExample,
+    RowExample,
+    Specimen,
+    TemplateExample,
+    parametrize_with_checks,
+)
+from twinkle.testing.sequence_batch import SequenceColumns
+
+WORK = Path(tempfile.mkdtemp(prefix="twinkle-contract-"))
+"""Made when the tests are collected: examples are, too. It goes when this file's tests are over."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def work_folder_goes() -> Iterator[None]:
+    yield
+    shutil.rmtree(WORK, ignore_errors=True)
+
+
+@functools.cache
+def tokenizer_folder() -> Path:
+    return make_tokenizer(WORK / "tokenizer")
+
+
+@functools.cache
+def model_folder() -> Path:
+    return make_model(WORK / "model")
+
+
+def tokenizer() -> Any:
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(tokenizer_folder())
+
+
+def regression(generator: Any, length: int) -> SequenceColumns:
+    """What a head with one value a position gives."""
+    import torch
+
+    labels = torch.randn(length, generator=generator, dtype=torch.float64)
+    labels[torch.rand(length, generator=generator) < 0.3] = -100
+    labels[-2:] = torch.tensor([0.5, -100.0], dtype=torch.float64)
+    return SequenceColumns(
+        inputs={"labels": labels, "position_ids": torch.arange(length)},
+        outputs={"logits": torch.randn(length, generator=generator, dtype=torch.float64)},
+    )
+
+
+def tiny_layers() -> Any:
+    import torch
+
+    model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.ReLU()))
+    model[1]._no_split_modules = ["Linear"]
+    return model
+
+
+def moe_blocks() -> Any:
+    """A model with two layers of the name that the patch looks for."""
+    import torch
+
+    block = type("Qwen3MoeSparseMoeBlock", (torch.nn.Linear,), {})
+    return torch.nn.Sequential(block(2, 2), torch.nn.Sequential(block(2, 2)))
+
+
+MIRRORED: Mapping[str, bytes] = {"config.json": b"{}", "weights/a.safetensors": b"\x00\x01", "README.md": "你好".encode()}
+
+
+def mirror() -> Mapping[str, Any]:
+    repo = parse_repo("ms://owner/name")
+    for path, data in MIRRORED.items():
+        file = WORK / "mirror" / repo.scheme / repo.owner / repo.repo / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(data)
+    return {"root": WORK / "mirror"}
+
+
+QUESTIONS = (
+    {"question": "What is 1000 + 234?", "answer": "1000 + 234 = 1234\n#### 1,234"},
+    {"question": "一共有多少个苹果？", "answer": "三个加四个等于七个\n#### 7"},
+    {"question": "How much?", "answer": "First #### 3 then\n#### -3.5"},
+)
+NAMES = (
+    {"query": "Who are you?", "response": "I am {{NAME}}, made by {{AUTHOR}}."},
+    {"query": "你是谁？", "response": "我是{{NAME}}。"},
+    {"query": "", "response": "Nobody."},
+)
+PROBLEMS = (
+    {"problem": "What is 1 + 1?", "solution": "It is \\boxed{2}."},
+    {"problem": "", "solution": ""},
+    {"problem": "三加四等于多少？", "solution": "\\boxed{7}"},
+)
+PAIRS = (
+    {"prompt": "Hi!", "chosen": "Hello!", "rejected": "No."},
+    {"prompt": [{"role": "user", "content": "你好"}], "chosen": [{"role": "assistant", "content": "你好！"}], "rejected": ""},
+    {"prompt": "", "chosen": "A", "rejected": "B"},
+)
+INSTRUCTIONS = (
+    {"instruction": "Add.", "input": "1 and 2", "output": "3"},
+    {"instruction": "翻译", "input": "", "output": "Translate"},
+    {"instruction": "Say nothing.", "input": None, "output": ""},
+)
+NUMBERS = ({"nums": [1, 2, 3], "target": 6}, {"nums": [4], "target": 4}, {"nums": [7, 7], "target": 1})
+TEXTS = ({"text": "a b"}, {"text": "你好 c"}, {"text": ""}, {"text": "a much longer text than the others"})
+DATASETS = ("dataset", "iterable", "iterable_packing", "lazy", "packing")
+LENGTHS = (7, 19, 12, 33)
+
+
+def samples() -> list[dict[str, Any]]:
+    return [{"input_ids": list(range(n)), "labels": [*range(1, n), -100]} for n in LENGTHS]
+
+
+def prepare(model: Any) -> None:
+    model.set_optimizer("AdamW", lr=1e-3)
+
+
+EXAMPLES: dict[str, Example] = {
+    **{f"dataset:{name}": Example(init={"dataset_meta": {"data": list(TEXTS)}}) for name in DATASETS},
+    "filter:length": RowExample(rows=TEXTS, init={"column": "text", "max_length": 5}),
+    "filter:not_empty": RowExample(rows=TEXTS, init={"columns": ["text"]}),
+    "hub:mirror": HubExample(init=mirror, repo="ms://owner/name", files=MIRRORED),
+    "loss:mse": LossExample(sequence=regression),
+    "lr_scheduler:cosine_annealing": Example(init={"T_max": 4}),
+    "lr_scheduler:cosine_annealing_warm_restarts": Example(init={"T_0": 2}),
+    "lr_scheduler:cosine_warmup": Example(init={"num_warmup_steps": 2, "num_training_steps": 8}),
+    "lr_scheduler:cyclic": Example(init={"base_lr": 0.01, "max_lr": 0.1, "cycle_momentum": False}),
+    "lr_scheduler:exponential": Example(init={"gamma": 0.9}),
+    "lr_scheduler:lambda": Example(init={"lr_lambda": functools.partial(pow, 0.9)}),
+    "lr_scheduler:linear_warmup": Example(init={"num_warmup_steps": 2, "num_training_steps": 8}),
+    "lr_scheduler:multi_step": Example(init={"milestones": [2, 4]}),
+    "lr_scheduler:one_cycle": Example(init={"max_lr": 0.1, "total_steps": 20, "cycle_momentum": False}),
+    "lr_scheduler:step": Example(init={"step_size": 2}),
+    "model:transformers": ModelExample(
+        init=lambda: {"model_id": str(model_folder()), "mixed_precision": "no"}, inputs=samples, prepare=prepare
+    ),
+    "patch:no_split_modules": PatchExample(init={"module_names": ["ReLU"]}, target=tiny_layers),
+    "patch:qwen3_moe_fsdp2": PatchExample(target=moe_blocks, versions={"transformers": "4.57.6"}),
+    "preprocessor:alpaca": RowExample(rows=INSTRUCTIONS),
+    "preprocessor:competition_math": RowExample(rows=PROBLEMS),
+    "preprocessor:competition_math_grpo": RowExample(rows=PROBLEMS),
+    "preprocessor:countdown": RowExample(rows=NUMBERS),
+    "preprocessor:emoji_dpo": RowExample(rows=PAIRS, init={"chosen_key": "chosen", "rejected_key": "rejected"}),
+    "preprocessor:preference": RowExample(rows=PAIRS),
+    "preprocessor:gsm8k": RowExample(rows=QUESTIONS, init={"add_assistant": True}),
+    "preprocessor:self_cognition": RowExample(rows=NAMES, init={"model_name": "Twinkle", "model_author": "us"}),
+    "template:template": TemplateExample(init=lambda: {"model_id": str(tokenizer_folder())}, tokenizer=tokenizer),
+}
+"""How components are built and fed that need something for it."""
+
+EXPECTED: dict[str, str] = {
+    "train/metric:reset_forgets": "its clock and the first step that it saw go on: the speed is that of the whole run",
+}
+
+DEPENDENCIES = {
+    "dataset": ("datasets", "transformers"),
+    "dataloader": ("datasets", "transformers"),
+    "model": ("transformers", "peft", "datasets"),
+    "template": ("transformers", "accelerate"),
+}
+"""What the extra ``train`` installs for a kind, torch aside."""
+
+NEEDS_A_SERVICE = {"hub:huggingface", "hub:modelscope"}
+"""They are run against the loopback hub, in tests/hub_loader."""
+SLOW = {"model"}
+
+
+def registered() -> list[Specimen]:
+    """Every announced component of this installation that is built in."""
+    registry = Registry(Settings(plugins=frozenset()))
+    found = [c for kind in registry.kinds for c in registry.components(kind)]
+    return [Specimen(kind=c.kind, name=c.name, component=c.name, dependencies=DEPENDENCIES.get(c.kind, ())) for c in found]
+
+
+ALL = [s for s in registered() if s.id not in NEEDS_A_SERVICE]
+FAST = [s for s in ALL if s.kind not in SLOW]
+TIMED = [s for s in ALL if s.kind in SLOW]
+
+
+def examples_of(specimens: list[Specimen]) -> dict[str, Example]:
+    ids = {s.id for s in specimens}
+    return {name: example for name, example in EXAMPLES.items() if name in ids}
+
+
+def expected_of(specimens: list[Specimen]) -> dict[str, str]:
+    ids = {f"{s.name}/{s.kind}" for s in specimens}
+    return {name: reason for name, reason in EXPECTED.items() if name.partition(":")[0] in ids}
+
+
+@parametrize_with_checks(FAST, examples=examples_of(FAST), expected_failed_checks=expected_of(FAST))
+def test_builtin(component: Specimen, check: Check) -> None:
+    check(component)
+
+
+@pytest.mark.slow
+@parametrize_with_checks(TIMED, examples=examples_of(TIMED), expected_failed_checks=expected_of(TIMED))
+def test_builtin_model(component: Specimen, check: Check) -> None:
+    check(component)
+
+
+@pytest.mark.slow
+@parametrize_with_checks(ALL, examples=examples_of(ALL), tiers=("dist",))
+def test_builtin_on_two_ranks(component: Specimen, check: Check) -> None:
+    check(component)
+
+
+def test_every_example_belongs_to_a_component() -> None:
+    assert EXAMPLES.keys() <= {s.id for s in ALL}
+    assert {name.partition("/")[0] for name in EXPECTED} <= {s.name for s in ALL}
