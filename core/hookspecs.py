@@ -170,7 +170,8 @@ def twinkle_run_started(run: str, config: Mapping[str, object]) -> None:
 
 @hookspec
 def twinkle_step_ended(run: str, step: int, metrics: Mapping[str, object]) -> None:
-    """The metrics of optimizer step ``step`` were calculated; values are numbers, or print as text."""
+    """Metrics were calculated after optimizer step ``step``; values are numbers, or print as text, names of an evaluation begin with
+    ``eval/``. ``run`` is the output folder of the run that goes on, "" where none was started."""
 
 
 @hookspec

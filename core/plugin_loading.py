@@ -28,6 +28,7 @@ BUILTIN_PLUGINS: tuple[str, ...] = (
     "twinkle.plugins_builtin.preprocessor",
     "twinkle.plugins_builtin.processor",
     "twinkle.plugins_builtin.template",
+    "twinkle.plugins_builtin.tracker",
     "twinkle.hub_loader.plugin",
 )
 """Light hook modules of our own. They are imported by name, as a stranger's would be: core imports no room."""

@@ -79,6 +79,17 @@ class PluginSet:
             self.plugins, self.kinds, self._broken = plugins, kinds, broken
             raise BrokenComponent(f"plugin {plugin.name!r} was not registered: {error}") from error
 
+    def remove(self, name: str) -> None:
+        """Unregisters a plugin that :meth:`add` added; kinds that it brought stay.
+
+        Raises:
+            InvalidConfig: there is no such plugin.
+        """
+        if name not in self.plugins:
+            raise InvalidConfig(f"no plugin named {name!r} is registered.{did_you_mean(name, self.plugins)}")
+        self._manager.unregister(name=name)
+        self.plugins = {other: plugin for other, plugin in self.plugins.items() if other != name}
+
     def ask(self, hook: str) -> Iterator[tuple[LoadedPlugin, Any]]:
         """Each plugin's own answer to a collecting hook, in order of registration; one that raises is reported and left out."""
         return self._each(hook, {"api_version": hookspecs.API_VERSION})

@@ -141,9 +141,7 @@ class Registry:
         entry = f"{named.__module__}:{named.__qualname__}"
         check_contract(spec, obj, entry if named is obj else f"an instance of {entry}")
         trace = ("an object was given: it is used as it is",)
-        return Resolved(
-            kind=kind, name=named.__name__, entry=entry, origin="object", ref=entry, trust="object", trace=trace, given=obj
-        )
+        return Resolved(kind=kind, name=named.__name__, entry=entry, origin="object", ref=entry, trust="object", trace=trace, given=obj)
 
     def _missing(self, spec: KindSpec, ref: NameRef) -> str:
         """Why ``ref`` was not found, and every cure that can be thought of."""
@@ -222,6 +220,18 @@ class Registry:
             if self._frozen:
                 raise InvalidConfig(f"plugin {name!r} came too late: the registry of a running server is frozen")
             plugins.add(LoadedPlugin(name=name, dist=name, version=None, target=plugin))
+            self._indexes = {}
+            self._resolved = {}
+
+    def unregister(self, name: str) -> None:
+        """Takes back what :meth:`register` added under ``name``.
+
+        Raises:
+            InvalidConfig: there is no such plugin.
+        """
+        plugins = self._plugin_set()
+        with self._lock:
+            plugins.remove(name)
             self._indexes = {}
             self._resolved = {}
 

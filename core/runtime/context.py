@@ -39,6 +39,8 @@ class ProcessContext:
     """How many components were constructed, by class name, group and mesh: what ``get_device_placement()`` draws."""
     initialized_with: dict[str, object] | None = None
     """The arguments of ``initialize()``, to tell a repeated call from a contradicting one; None before it."""
+    run: str | None = None
+    """The output folder of the run that goes on, see :func:`twinkle.core.runtime.run.run`."""
     patches: PatchLedger = field(default_factory=PatchLedger)
     """The patches that are applied in this process."""
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from twinkle.core.runtime.placement_diagram import get_device_placement as get_device_placement
     from twinkle.core.runtime.remote import remote_class as remote_class
     from twinkle.core.runtime.remote import remote_function as remote_function
+    from twinkle.core.runtime.run import run as run
 
 __getattr__, __dir__, __all__ = lazy_names(
     __name__,
@@ -54,6 +55,7 @@ __getattr__, __dir__, __all__ = lazy_names(
         "is_master": "twinkle.core.process:is_master",
         "remote_class": "twinkle.core.runtime.remote:remote_class",
         "remote_function": "twinkle.core.runtime.remote:remote_function",
+        "run": "twinkle.core.runtime.run:run",
         "requires": "twinkle.core.requirement:requires",
         "resolve": "twinkle.core.components:resolve",
         "version": "twinkle.version",

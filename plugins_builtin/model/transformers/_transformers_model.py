@@ -413,11 +413,12 @@ class TransformersModel:
 
     @remote_function(dispatch="all", collect="first", sync=True)
     def calculate_metric(self, is_training: bool = True, adapter_name: str | None = None) -> Metrics:
-        """The metrics since the last call, over all data ranks; they begin anew. Plugins are told of training metrics."""
+        """The metrics since the last call, over all data ranks; they begin anew. Plugins are told of them."""
         group = self._group(adapter_name)
         values = group.calculate(is_training)
-        if is_training:
-            current().registry.tell("twinkle_step_ended", run=self.model_id, step=group.engine.num_steps, metrics=values)
+        context = current()
+        named = values if is_training else {f"eval/{name}": value for name, value in values.items()}
+        context.registry.tell("twinkle_step_ended", run=context.run or "", step=group.engine.num_steps, metrics=named)
         return values
 
     @remote_function(dispatch="all", collect="first")
