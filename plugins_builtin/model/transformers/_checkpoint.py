@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from transformers import PreTrainedModel
 
 from twinkle.core.atomic_folder import atomic_folder, recover_folder, recover_folders, remove_folder
 from twinkle.core.errors import CheckpointError
-from twinkle.core.repository_files import TOKENIZER_FILES, repository_folder
+from twinkle.core.repository_files import repository_folder
 from twinkle.plugins_builtin.model.transformers._adapter import read_adapter, write_adapter
 from twinkle.plugins_builtin.model.transformers._optimizer_group import OptimizerGroup
 from twinkle.plugins_builtin.model.transformers._training_state import STATE_FILE, read_counters, write_state
@@ -21,7 +20,6 @@ from twinkle.plugins_builtin.model.transformers._training_state import STATE_FIL
 DEFAULT_OUTPUT_DIR = "output"
 
 _NUMBERED = re.compile(r"checkpoint-(?:step-)?(\d+)")
-_NO_TOKENIZER = re.compile(r"(adapter_)?config\.json|generation_config\.json|trainer_state\.json|.*\.index\.json|.*\.py")
 
 
 def write_checkpoint(
@@ -35,9 +33,6 @@ def write_checkpoint(
 ) -> None:
     """Writes ``target`` as a whole or not at all.
 
-    Args:
-        tokenizer: None copies the files that the model was loaded with.
-
     Raises:
         CheckpointError: the disk is full, or not writable; what ``target`` held before is untouched.
     """
@@ -50,8 +45,6 @@ def write_checkpoint(
                 base.save_pretrained(folder)
             if tokenizer is not None:
                 _write_tokenizer(tokenizer, folder)
-            elif base.name_or_path:
-                _copy_tokenizer(Path(base.name_or_path), folder)
             write_state(folder, group, consumed_train_samples, with_optimizer)
     except (OSError, SafetensorError) as error:
         before = "the checkpoint that was there before is whole" if target.exists() else "nothing was left behind"
@@ -136,10 +129,3 @@ def _write_tokenizer(tokenizer: Any, folder: Path) -> None:
         tokenizer.save_pretrained(folder)
     except Exception as error:  # the tokenizers library says a full disk by a bare Exception
         raise OSError(f"the tokenizer could not be written: {error}") from error
-
-
-def _copy_tokenizer(source: Path, folder: Path) -> None:
-    for pattern in TOKENIZER_FILES:
-        for file in source.glob(pattern):
-            if not _NO_TOKENIZER.fullmatch(file.name) and not (folder / file.name).exists():
-                shutil.copyfile(file, folder / file.name)

@@ -9,15 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from tiny_training import assert_same_bits, batches, make_tiny, make_trainee, train, weights
+from tiny_training import assert_same_bits, batches, make_trainee, train, weights
 
 from twinkle.core.errors import CheckpointError
 from twinkle.plugins_builtin.model.transformers._checkpoint import numbered_checkpoints, prune_checkpoints
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_tiny(tmp_path_factory.mktemp("model"))
 
 
 @contextmanager

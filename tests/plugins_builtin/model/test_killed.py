@@ -12,15 +12,9 @@ from pathlib import Path
 
 import pytest
 from killed_run import NUM_BATCHES, PHASES, SETUPS, Phase, Setup, run
-from tiny_training import make_tiny
 
 NUM_KILLS = 20
 COMPARED = ("adapter_model.safetensors", "model.safetensors", "optimizer.safetensors", "rng_state.safetensors", "trainer_state.json")
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_tiny(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny_training import assert_same_bits, batches, lora, make_tiny, make_trainee, packed, train, weights
+from tiny_training import assert_same_bits, batches, lora, make_trainee, packed, train, weights
 
 from twinkle.core.errors import CheckpointError, InvalidArgument
 from twinkle.model import TransformersModel
@@ -20,11 +20,6 @@ from twinkle.plugins_builtin.lr_scheduler import COMPONENTS as LR_SCHEDULERS
 from twinkle.plugins_builtin.optimizer import COMPONENTS as OPTIMIZERS
 
 Make = Callable[[], TransformersModel]
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_tiny(tmp_path_factory.mktemp("model"))
 
 
 def optimizer_state(model: TransformersModel) -> dict[str, Any]:
