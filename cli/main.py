@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from typer.core import TyperGroup
 
-from twinkle.cli import components
+from twinkle.cli import components, plugin
 from twinkle.cli.demo import demo
 from twinkle.cli.env import env
 from twinkle.cli.train import EXAMPLE, train
@@ -52,6 +52,7 @@ def twinkle(debug: Annotated[bool, typer.Option("--debug", help="Show where an e
 app.command()(demo)
 app.command(epilog="CONFIG looks like this:\n\n" + escape(EXAMPLE))(train)
 app.add_typer(components.app, name="components")
+app.add_typer(plugin.app, name="plugin")
 app.command()(env)
 
 

@@ -46,7 +46,7 @@ class SFTConfig:
     model: str
     """Folder or hub id of the model."""
     dataset: tuple[DatasetConfig, ...]
-    """What to train on; several are mixed (``[dataset]`` or ``[[dataset]]``)."""
+    """What to train on (``[dataset]``); of several (``[[dataset]]``) rows are taken in turns until the shortest ends."""
     eval_dataset: tuple[DatasetConfig, ...] = ()
     """What to evaluate on, every ``eval_steps`` and at the end."""
     output_dir: Path = Path("output/sft")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from typing import Any
 
 import typer
+import typer.core
 
 from twinkle.cli.main import app
 
@@ -16,16 +18,32 @@ SURFACE = {
     "twinkle components why": ["--json", "KIND:NAME", "[REF]"],
     "twinkle demo": ["--author", "--data", "--json", "--model", "--name", "--output", "--seed", "--steps"],
     "twinkle env": ["--json"],
+    "twinkle plugin diff": ["--json", "ID"],
+    "twinkle plugin info": ["--json", "ID"],
+    "twinkle plugin list": ["--json"],
+    "twinkle plugin lock": ["--json", "ID..."],
+    "twinkle plugin outdated": ["--json"],
+    "twinkle plugin pack": ["--json", "[FOLDER]"],
+    "twinkle plugin publish": ["--allow-dirty", "--dry-run", "--json", "--public", "--to", "[FOLDER]"],
+    "twinkle plugin remove": ["--json", "ID"],
+    "twinkle plugin revoke": ["--json", "WHAT"],
+    "twinkle plugin trust": ["--allow-unmerged", "--json", "--lock", "--no-lock", "--sha256", "[ID]"],
+    "twinkle plugin update": ["--json", "ID"],
+    "twinkle plugin validate": ["--json", "[FOLDER]"],
+    "twinkle plugin vendor": ["--json"],
+    "twinkle plugin verify": ["--explain", "--json"],
+    "twinkle plugin why": ["--json", "ID"],
     "twinkle train": ["--dry-run", "--resume", "CONFIG"],
 }
 
 
-def surface_of(command: object, path: str) -> dict[str, list[str]]:
-    parameters = sorted(name for p in command.params for name in ([p.metavar] if p.param_type_name == "argument" else p.opts))  # type: ignore[attr-defined]
-    inner = getattr(command, "commands", {})
-    found = {path: parameters} if parameters or not inner else {}
-    for name, sub in inner.items():
-        found |= surface_of(sub, f"{path} {name}")
+def surface_of(command: Any, path: str) -> dict[str, list[str]]:
+    """Each command's arguments (as the help shows them) and options, below ``path``."""
+    names = sorted(name for p in command.params for name in ([p.metavar] if p.param_type_name == "argument" else p.opts))
+    groups = command.commands if isinstance(command, typer.core.TyperGroup) else {}
+    found = {path: names} if names or not groups else {}
+    for name, inner in groups.items():
+        found |= surface_of(inner, f"{path} {name}")
     return found
 
 

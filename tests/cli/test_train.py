@@ -27,11 +27,10 @@ Config = Callable[..., Path]
 class Listener:
     """Writes down what it is told; ``interrupt_at`` presses Ctrl-C after that step."""
 
-    def __init__(self, interrupt_at: int | None = None, fail_at: int | None = None) -> None:
+    def __init__(self, interrupt_at: int | None = None) -> None:
         self.told: list[tuple[str, object]] = []
         self.config: Mapping[str, object] = {}
         self._interrupt_at = interrupt_at
-        self._fail_at = fail_at
 
     @hookimpl
     def twinkle_run_started(self, run: str, config: Mapping[str, object]) -> None:
@@ -43,8 +42,6 @@ class Listener:
         self.told.append(("step", step))
         if step == self._interrupt_at:
             os.kill(os.getpid(), signal.SIGINT)
-        if step == self._fail_at:
-            raise RuntimeError("the plugin broke")
 
     @hookimpl
     def twinkle_checkpoint_saved(self, path: Path, step: int) -> None:
@@ -53,6 +50,17 @@ class Listener:
     @hookimpl
     def twinkle_run_ended(self, run: str, status: str) -> None:
         self.told.append(("ended", status))
+
+
+class BrokenLoss:
+    def __call__(self, inputs: Mapping[str, Any], outputs: Mapping[str, Any]) -> Any:
+        raise ZeroDivisionError("this loss is broken")
+
+
+class BrokenParts:
+    @hookimpl
+    def twinkle_losses(self) -> dict[str, object]:
+        return {"broken": BrokenLoss}
 
 
 @pytest.fixture
@@ -124,10 +132,11 @@ def test_plugins_are_told_of_the_run_in_order(config: Config, context: ProcessCo
 
 
 def test_plugins_are_told_of_a_run_that_failed(config: Config, context: ProcessContext) -> None:
-    listener = Listener(fail_at=1)
+    listener = Listener()
     context.registry.register(listener, "listener")
-    assert twinkle(config()).exit_code == 1
-    assert listener.told[-1] == ("ended", "failed")
+    context.registry.register(BrokenParts(), "acme")
+    assert isinstance(twinkle(config(loss="broken")).exception, ZeroDivisionError)
+    assert listener.told == [("started", "run"), ("ended", "failed")]
 
 
 def test_an_interrupted_run_goes_on_by_the_command_that_it_prints_to_the_same_bits(
@@ -178,6 +187,14 @@ def test_lora_writes_an_adapter(config: Config, tmp_path: Path) -> None:
     assert "accuracy" in line
 
 
+def test_gradients_are_clipped_to_the_norm_of_the_configuration(config: Config, tmp_path: Path, tiny_model_folder: Path) -> None:
+    plain_sgd = {"use": "SGD", "lr": 1.0, "weight_decay": 0.0}
+    assert twinkle(config(max_grad_norm=1e-3, max_steps=1, optimizer=plain_sgd)).exit_code == 0
+    before, after = weights_of(tiny_model_folder), weights_of(tmp_path / "run" / "checkpoint-1")
+    moved = sum(float((after[name] - before[name]).double().square().sum()) for name in after) ** 0.5
+    assert moved == pytest.approx(1e-3, rel=1e-2)  # lr * max_grad_norm; float32 weights of 0.02 round steps of 1e-5
+
+
 def test_several_data_sets_are_mixed_each_with_its_own_preprocessor(config: Config, tmp_path: Path) -> None:
     named = tmp_path / "named.jsonl"
     named.write_text('{"query": "Who?", "response": "{{NAME}}"}\n' * 8, encoding="utf-8")
@@ -209,6 +226,7 @@ def test_a_dry_run_says_what_would_run_and_touches_nothing(config: Config, tmp_p
     ("changed", "message"),
     [
         ({"optimizer": {"use": "AdamW", "lrr": 1}}, "optimizer 'AdamW' does not take the argument 'lrr'. Did you mean 'lr'?"),
+        ({"metrics": [{"use": "accuracy", "topk": 5}]}, "metric 'accuracy' does not take the argument 'topk'"),
         ({"loss": "CrossEntropy"}, "no loss is named 'CrossEntropy'. Did you mean"),
         ({"bach_size": 3}, "unknown key 'bach_size'. Did you mean 'batch_size'"),
     ],
