@@ -13,6 +13,7 @@ from twinkle.core.suggestion import did_you_mean
 from twinkle.core.types import IGNORE_INDEX, InputFeature, Trajectory
 from twinkle.plugins_builtin.template._chat_format import ChatFormat
 from twinkle.plugins_builtin.template._conversation import excerpt, is_empty_turn, normal_messages, normal_tools
+from twinkle.plugins_builtin.template._fingerprint import encoding_fingerprint
 from twinkle.plugins_builtin.template._label import Span, shifted_labels, token_spans
 from twinkle.plugins_builtin.template._tokenizer import load_tokenizer, rust_tokenizer, untrimmed
 from twinkle.plugins_builtin.template._tool_call import parse_tool_calls
@@ -277,6 +278,13 @@ class Template:
         ]
 
     # Decoding
+
+    def fingerprint(self) -> str | None:
+        """Settings, tokenizer, chat template and code, on which encoding depends: a data set keeps its results by it. None: nobody can say."""
+        if type(self) is not Template:
+            return None
+        names = ("use_chat_template", "max_length", "truncation_strategy", "default_system", "enable_thinking", "append_eos")
+        return encoding_fingerprint(self.tokenizer, self._encoder.to_str(), {name: vars(self)[name] for name in names})
 
     def decode(self, token_ids: Iterable[int], skip_special_tokens: bool = False) -> str:
         """The text of ``token_ids`` (a list, an array or a one-dimensional tensor)."""
