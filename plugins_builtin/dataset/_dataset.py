@@ -149,6 +149,7 @@ class Dataset:
         revision: str | None = None,
     ) -> None:
         """One more data set, beside those there are; what is left out is as this data set was made."""
+        self._before_change("add_dataset")
         meta = DatasetMeta.of(dataset_meta)
         options = LoadOptions(
             streaming=self._options.streaming if streaming is None else streaming,

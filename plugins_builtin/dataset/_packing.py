@@ -26,6 +26,9 @@ class PackingDataset(Dataset):
     lists become lists (``length: [l1, l2]``). No sample is lost or cut.
     """
 
+    _packing: Packing | None = None
+    """None until :meth:`pack_dataset`."""
+
     def __init__(
         self,
         dataset_meta: DatasetMeta | str | Path | None = None,
@@ -40,7 +43,6 @@ class PackingDataset(Dataset):
         """
         super().__init__(dataset_meta, num_proc=num_proc, revision=revision)
         self._num_proc = packing_num_proc
-        self._packing: Packing | None = None
 
     @remote_function(dispatch="all")
     def encode(self, add_generation_prompt: bool = False, **options: Any) -> None:

@@ -61,6 +61,13 @@ def test_items_of_like_sizes_are_packed_where_best_fit_leaves_gaps(mean: int, de
     assert pack(lengths, 2048).items.tolist() == pack(lengths, 2048).items.tolist()
 
 
+def test_the_way_with_fewer_bins_is_taken() -> None:
+    lengths = np.clip(np.random.default_rng(1).normal(683, 200, 7_000), 1, 2048).astype(np.int64)
+    bins = [int(way(lengths, 2048).max()) + 1 for way in (best_fit_bins, pair_completion_bins)]
+    assert bins[0] < bins[1], "otherwise this test shows nothing"
+    assert len(pack(lengths, 2048)) == bins[0]
+
+
 def test_bins_and_their_items_keep_the_order_of_the_data() -> None:
     packing = pack([2, 7, 3, 5, 3], 10)
     assert [packed.tolist() for packed in packing] == [[0, 3, 4], [1, 2]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +102,8 @@ def test_steps_in_the_wrong_order_are_told() -> None:
         dataset.pack_dataset()
     dataset.encode()
     dataset.pack_dataset()
-    for change in (dataset.encode, dataset.check, lambda: dataset.map(lambda row: row), lambda: dataset.filter(bool)):
+    calls = [("map", bool), ("filter", bool), ("cast_column", "n", None), ("add_dataset", "x")]
+    for change in (dataset.encode, dataset.check, dataset.mix_dataset, *(partial(getattr(dataset, name), *rest) for name, *rest in calls)):
         with pytest.raises(InvalidArgument, match=r"packed already: call \w+ before pack_dataset"):
             change()
 
