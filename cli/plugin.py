@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from twinkle.cli.plugin_author import init, migrate, test
 from twinkle.cli.plugin_lock import diff, lock, outdated, remove, update, vendor
 from twinkle.cli.plugin_look import info, list_approved, verify, why
 from twinkle.cli.plugin_publish import pack_component, publish_component, validate
@@ -22,6 +23,9 @@ app.command("outdated")(outdated)
 app.command("diff")(diff)
 app.command("vendor")(vendor)
 app.command("remove")(remove)
+app.command("init")(init)
+app.command("test")(test)
+app.command("migrate")(migrate)
 app.command("validate")(validate)
 app.command("pack")(pack_component)
 app.command("publish")(publish_component)

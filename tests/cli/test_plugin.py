@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 import twinkle
 from twinkle.cli.plugin import app
+from twinkle.cli.scaffold import SCAFFOLDS
 from twinkle.core.contracts.hub import Hub
 from twinkle.core.errors import InvalidArgument, InvalidConfig
 from twinkle.core.hookspecs import hookimpl
@@ -192,3 +193,31 @@ def test_help_of_every_command_is_there() -> None:
         done = CliRunner().invoke(app, [command.name, "--help"])
         assert done.exit_code == 0
         assert "--json" in done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", list(SCAFFOLDS))
+def test_what_init_writes_is_green_and_can_be_published(tmp_path: Path, kind: str) -> None:
+    folder = tmp_path / "my-part"
+    run("init", str(folder), "--kind", kind)
+    done = run("test", str(folder))
+    assert done["passed"], done["output"]
+    assert "passed" in done["output"]
+    assert run("validate", str(folder))["component"] == ["impl.py", "twinkle-component.toml"]
+    assert twinkle.resolve(kind, f"file:{folder}#my_part").cls.__name__ == "MyPart"
+
+
+def test_init_refuses_a_folder_with_files_and_an_unknown_kind(tmp_path: Path) -> None:
+    (tmp_path / "there").write_text("")
+    with pytest.raises(InvalidArgument, match="is not empty"):
+        run("init", str(tmp_path))
+    with pytest.raises(InvalidArgument, match="Did you mean 'loss'"):
+        run("init", str(tmp_path / "new"), "--kind", "los")
+
+
+def test_migrate_writes_a_manifest_that_loads(tmp_path: Path) -> None:
+    folder = tmp_path / "old"
+    folder.mkdir()
+    (folder / "__init__.py").write_bytes(FILES["__init__.py"])
+    run("migrate", str(folder), "--kind", "loss", "--class", "MyLoss")
+    assert twinkle.build("loss", f"file:{folder}#MyLoss")(None, None) == 1
