@@ -109,6 +109,7 @@ def demo(
     if as_json:
         typer.echo(json.dumps(_summary(result, curve, before, after), indent=2, ensure_ascii=False))
     if result.status == "interrupted":
+        console.print("The demo begins anew each time: twinkle demo. A run from a file goes on: twinkle train CONFIG --resume DIR.")
         raise typer.Exit(INTERRUPTED)
 
 
