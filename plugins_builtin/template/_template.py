@@ -280,7 +280,7 @@ class Template:
     # Decoding
 
     def fingerprint(self) -> str | None:
-        """Settings, tokenizer, chat template and code, on which encoding depends: a data set keeps its results by it. None: nobody can say."""
+        """Settings, tokenizer, chat template and code, on which encoding depends: data sets keep results by it. None: nobody can say."""
         if type(self) is not Template:
             return None
         names = ("use_chat_template", "max_length", "truncation_strategy", "default_system", "enable_thinking", "append_eos")

@@ -290,6 +290,19 @@ def test_a_processor_collates(given: Any) -> None:
     assert list(loader) == [{"n": [0, 3]}, {"n": [6]}]
 
 
+def test_a_processor_is_built_with_the_mesh_of_the_loader() -> None:
+    meshes = []
+
+    class Asking(Doubling):
+        def __init__(self, device_mesh: DeviceMesh | None = None) -> None:
+            super().__init__()
+            meshes.append(device_mesh)
+
+    mesh = DeviceMesh.from_sizes(dp_size=1)
+    DataLoader(numbers(3), batch_size=2, device_mesh=mesh).set_processor(Asking)
+    assert meshes == [mesh]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("source", ["rows", "stream"])
 def test_workers_give_the_batches_that_one_process_gives(source: str) -> None:

@@ -110,6 +110,12 @@ def test_an_error_of_a_function_keeps_its_type_and_says_the_row() -> None:
     assert any("row 1 of rows in memory" in note for note in caught.value.__notes__)
 
 
+def test_rows_may_get_different_columns() -> None:
+    dataset = Dataset(DatasetMeta(data=[{"n": 0}, {"n": 1}]))
+    dataset.map(lambda row: {"odd": "yes"} if row["n"] else {"even": "yes"})
+    assert [(row["even"], row["odd"]) for row in dataset] == [("yes", None), (None, "yes")]
+
+
 def test_a_function_that_returns_no_row_is_told() -> None:
     with pytest.raises(InvalidData, match=r"returned NoneType for row 0.*rows are dropped with filter"):
         Dataset(DatasetMeta(data=QUERIES)).map(lambda row: None)

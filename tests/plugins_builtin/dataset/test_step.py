@@ -96,18 +96,24 @@ def test_a_subclass_of_another_package_says_nothing() -> None:
 
 
 RANK = """
-import sys
+import sys, time
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 import test_step
-print([row["input_ids"] for row in test_step.encode(Path(sys.argv[2]), test_step.Told(Path(sys.argv[3])))])
+
+class Slow(test_step.Told):
+    def batch_encode(self, *rows, **named):
+        time.sleep(3)  # the others come while this one encodes
+        return super().batch_encode(*rows, **named)
+
+print([row["input_ids"] for row in test_step.encode(Path(sys.argv[2]), Slow(Path(sys.argv[3])))])
 """
 
 
 @pytest.mark.slow
 def test_ranks_that_encode_at_once_encode_once(rows: Path, tmp_path: Path) -> None:
     here, log = Path(__file__).parent, tmp_path / "log"
-    environment = {**os.environ, "TWINKLE_HOME": str(tmp_path / "home"), "PYTHONPATH": str(here.parents[1])}
+    environment = {**os.environ, "TWINKLE_HOME": str(tmp_path / "home"), "PYTHONPATH": os.pathsep.join([str(here.parents[1]), *sys.path])}
     command = [sys.executable, "-c", RANK, str(here), str(rows), str(log)]
     ranks = [subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) for _ in range(3)]
     found = [rank.communicate(timeout=120)[0] for rank in ranks]

@@ -24,6 +24,11 @@ def test_system_prompt_and_answer_can_be_chosen() -> None:
     assert [message["content"] for message in trajectory["messages"]] == ["Be brief.", "How many?", ROW["answer"]]
 
 
+def test_the_last_of_several_answers_counts() -> None:
+    trajectory = GSM8KProcessor().preprocess({"question": "?", "answer": "#### 1\nNo, wait.\n####  2 "})
+    assert trajectory["user_data"] == [("ground_truth", "2")]
+
+
 def test_an_answer_without_a_number_is_told() -> None:
     with pytest.raises(InvalidData, match="#### <number>"):
         GSM8KProcessor().preprocess({"question": "?", "answer": "no idea"})
