@@ -259,8 +259,9 @@ class Dataset:
         for number in range(len(self._parts)):
             refused: list[str] = []
             title = self._title_of(number)
-            options = {"desc": f"checking {title}", **options, "batched": True, "num_proc": None}
-            self._run(number, "filter", CanEncode(template, refused), None, options)
+            # in this process, where the reasons are collected
+            mine = {"desc": f"checking {title}", **options, "batched": True, "num_proc": None}
+            self._run(number, "filter", CanEncode(template, refused), None, mine)
             if refused:
                 _logger.warning("%d rows of %s cannot be encoded and were dropped; the first: %s", len(refused), title, refused[0])
             self._require_rows(number, f"check() found no row of {title} that can be encoded; the first: {refused[0] if refused else ''}")
