@@ -45,13 +45,7 @@ class PatchEnvironment:
 
     def version_of(self, distribution: str) -> str | None:
         """The installed version; None where it is not installed."""
-        import importlib_metadata  # costs 20 ms, which a run without such a patch must not pay
-
-        try:
-            version: str = importlib_metadata.version(distribution)
-        except importlib_metadata.PackageNotFoundError:
-            return None
-        return version
+        return installed_version(distribution)
 
     def in_range(self, ranges: Mapping[str, str]) -> Applies | Refuse:
         """Whether every distribution of ``ranges`` (name -> PEP 440 range) is installed in its range."""
@@ -86,6 +80,17 @@ def source_digest(entry: str) -> str:
     """``sha256:`` of the source of ``module:Class.function``, its indentation aside."""
     source = textwrap.dedent(inspect.getsource(import_attribute(entry, "the code that a patch expects")))
     return "sha256:" + hashlib.sha256(source.encode()).hexdigest()
+
+
+def installed_version(distribution: str) -> str | None:
+    """The version of an installed distribution; None where it is not installed."""
+    import importlib_metadata  # costs 20 ms, which a run without such a patch must not pay
+
+    try:
+        version: str = importlib_metadata.version(distribution)
+    except importlib_metadata.PackageNotFoundError:
+        return None
+    return version
 
 
 def version_matches(version: str, wanted: str) -> bool:

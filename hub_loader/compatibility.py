@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 
-from twinkle.core.applicability import version_matches
+from twinkle.core.applicability import installed_version, version_matches
 from twinkle.hub_loader.errors import IncompatibleComponent, InvalidManifest
 from twinkle.hub_loader.manifest import Manifest, ManifestComponent
 
@@ -61,14 +61,3 @@ def _distribution(name: str, wanted: str) -> list[str]:
     if version is None:
         return [f"it needs {name} {wanted}, which is not installed".replace("  ", " ")]
     return [] if version_matches(version, wanted) else [f"it needs {name} {wanted}, installed is {version}"]
-
-
-def installed_version(distribution: str) -> str | None:
-    """The version of an installed distribution; None without it."""
-    import importlib_metadata  # costs 20 ms, which listing what is approved must not pay
-
-    try:
-        version: str = importlib_metadata.version(distribution)
-    except importlib_metadata.PackageNotFoundError:
-        return None
-    return version

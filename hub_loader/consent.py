@@ -7,7 +7,7 @@ import sys
 import unicodedata
 from collections.abc import Callable
 
-from twinkle.hub_loader.compatibility import installed_version
+from twinkle.core.applicability import installed_version
 from twinkle.hub_loader.manifest import FILE_NAME as MANIFEST_NAME
 from twinkle.hub_loader.manifest import Manifest, parse_manifest
 from twinkle.hub_loader.scan import NO_FINDINGS, scan

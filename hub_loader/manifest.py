@@ -100,7 +100,7 @@ def parse_manifest(data: bytes, where: str) -> Manifest:
     """
     try:
         table = tomllib.loads(data.decode("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidManifest(f"{where}: {FILE_NAME} is no TOML file: {error}") from error
     schema = table.get("schema")
     if type(schema) is not int or schema < 1:

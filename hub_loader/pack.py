@@ -107,7 +107,8 @@ def _plain_files(folder: Path, root: Path) -> list[str]:
 
 
 def _git(folder: Path, *arguments: str) -> str:
-    done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=False)
+    # fsmonitor: a folder from elsewhere may bring a git configuration that names a program to run
+    done = subprocess.run(["git", "-c", "core.fsmonitor=false", "-C", str(folder), *arguments], capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise ForbiddenFile(f"{folder}: git {arguments[0]} failed: {done.stderr.strip()}")
     return done.stdout
@@ -129,7 +130,7 @@ def _check_content(path: str, data: bytes) -> None:
     if path.endswith(".py"):
         try:
             ast.parse(data)
-        except (SyntaxError, ValueError) as error:
+        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
             raise ForbiddenFile(f"{path!a} does not parse: {error}") from error
 
 

@@ -44,7 +44,7 @@ def scan(tree: ComponentTree) -> list[str]:
             continue
         try:
             module = ast.parse(data)
-        except (SyntaxError, ValueError) as error:
+        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
             findings.append(f"{path}: cannot be parsed: {error}")
             continue
         findings += [f"{path}:{line}: {what}" for line, what in sorted(set(_look(module)))]

@@ -107,8 +107,10 @@ def _read_all(folder: Path) -> Iterator[tuple[str, bytes]]:
                 raise ForbiddenFile(f"{os.path.join(root, name)} is a link")
         for name in files:
             path = Path(root, name)
-            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
             with open(descriptor, "rb") as file:
+                if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                    raise ForbiddenFile(f"{path} is no regular file")
                 data = file.read(left + 1)
             left -= len(data)
             if left < 0:
