@@ -32,7 +32,7 @@ from twinkle.plugins_builtin.model.transformers._description import describe_tra
 from twinkle.plugins_builtin.model.transformers._forward import Attention, run_forward
 from twinkle.plugins_builtin.model.transformers._loading import load_model
 from twinkle.plugins_builtin.model.transformers._optimizer_group import ForwardResult, Metrics, OptimizerGroup
-from twinkle.plugins_builtin.model.transformers._output_projection import separable_projection
+from twinkle.plugins_builtin.model.transformers._output_projection import is_plain, separable_projection
 from twinkle.plugins_builtin.model.transformers._training_state import read_counters, restore_state
 from twinkle.plugins_builtin.model.transformers._varlen_attention import varlen_attention
 from twinkle.plugins_builtin.processor._flat_batch import FlatBatch
@@ -218,6 +218,7 @@ class TransformersModel:
             A handle that undoes it; where the patch is not needed here it does nothing and says why.
         """
         handle = apply_patch(patch_cls, self._base, **kwargs)
+        self._projection = separable_projection(self._base)  # the patch may do something to the logits
         identity = handle.identity
         provenance = {"ref": identity.ref, "entry": identity.entry, "origin": "object"}
         if isinstance(patch_cls, str):
@@ -541,7 +542,8 @@ class TransformersModel:
         needs = group.needs(group.train_metrics if is_training else group.eval_metrics)
         dtype = _AUTOCAST[self.mixed_precision]
         with torch.autocast(self._device.type, dtype=dtype, enabled=dtype is not None):
-            outputs = run_forward(self.model, self._base, batch, needs, self._attention, self._projection, temperature)
+            projection = self._projection if self._projection is not None and is_plain(self._base, self._projection) else None
+            outputs = run_forward(self.model, self._base, batch, needs, self._attention, projection, temperature)
         return ForwardResult(batch, outputs)
 
     @contextmanager
