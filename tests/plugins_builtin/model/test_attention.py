@@ -36,8 +36,6 @@ CONFIGS: dict[str, PretrainedConfig] = {
     "gpt2, learned positions": GPT2Config(
         vocab_size=700, n_embd=32, n_layer=2, n_head=4, n_positions=512, bos_token_id=None, eos_token_id=1, **NO_DROPOUT
     ),
-        vocab_size=700, n_embd=32, n_layer=2, n_head=4, n_positions=512, bos_token_id=None, eos_token_id=1, **NO_DROPOUT
-    ),
     "bloom, no pluggable attention": BloomConfig(vocab_size=700, hidden_size=32, n_layer=2, n_head=4, bos_token_id=None, eos_token_id=1),
 }
 
