@@ -27,31 +27,15 @@ import importlib_metadata
 
 from twinkle.core.components import build_resolved, resolve
 from twinkle.core.runtime.context import ProcessContext, current, use_context
+from twinkle.testing.import_report import ENVIRONMENT, NETWORK, PROCESSES, Report
 from twinkle.testing.specimen import Specimen, loop_arguments
 
-NETWORK = ("socket.connect", "socket.sendto", "socket.sendmsg", "socket.bind", "socket.getaddrinfo", "socket.gethostbyname")
-PROCESSES = ("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork", "os.forkpty", "pty.spawn")
-ENVIRONMENT = ("os.putenv", "os.unsetenv")
 _ALWAYS_THERE = ("numpy", "torch")
 _COMPILER = "torch._dynamo"
 """Comes with the first optimizer of a process, and with transformers; it sets an environment variable and warnings filters of its own."""
 _COMES_WITH = {"torch": _COMPILER, "transformers": _COMPILER}
 _KINDS_WITH = {"optimizer": _COMPILER, "lr_scheduler": _COMPILER}
 TIMEOUT_S = 300
-
-
-@dataclass(frozen=True, kw_only=True)
-class Report:
-    """What one component did while it was imported and constructed."""
-
-    error: str = ""
-    """The traceback, where it failed."""
-    modules: tuple[str, ...] = ()
-    """What its import added, without the standard library, its declared dependencies and Twinkle itself."""
-    events: tuple[str, ...] = ()
-    """Audit events of :data:`NETWORK`, :data:`PROCESSES` and :data:`ENVIRONMENT`, with their first argument."""
-    changed: tuple[str, ...] = ()
-    """Which parts of the process's state were others afterwards."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,12 +57,12 @@ class FreshProcess:
         self._reports: dict[str, Report] | None = None
         self._lock = threading.Lock()
 
-    def report(self, specimen: Specimen) -> Report:
-        """What ``specimen`` did there."""
+    def report(self, component: str) -> Report:
+        """What the specimen whose id is ``component`` did there."""
         with self._lock:
             if self._reports is None:
                 self._reports = _run([_job(s) for s in self.specimens])
-        return self._reports[specimen.id]
+        return self._reports[component]
 
 
 def _job(specimen: Specimen) -> _Job:

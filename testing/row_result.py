@@ -22,8 +22,8 @@ def leaves_rows(function: RowFunction, rows: Sequence[Mapping[str, Any]]) -> Non
 
 def needs_no_other_row(function: RowFunction, rows: Sequence[Mapping[str, Any]]) -> None:
     """Fails where a row's result depends on which rows came before."""
-    forwards = [copy.deepcopy(function(row)) for row in rows]
-    backwards = [copy.deepcopy(function(row)) for row in reversed(rows)][::-1]
+    forwards = [copy.deepcopy(function(copy.deepcopy(row))) for row in rows]
+    backwards = [copy.deepcopy(function(copy.deepcopy(row))) for row in reversed(rows)][::-1]
     wrong = [index for index, (one, other) in enumerate(zip(forwards, backwards, strict=True)) if one != other]
     expect(not wrong, f"row {wrong[0] if wrong else ''} gives another result when the rows come in reverse order")
 
@@ -32,4 +32,4 @@ def works_as_a_copy(component: Any, call: Callable[[Any], RowFunction], rows: Se
     """Fails where a pickled copy of ``component`` gives other results."""
     function, copied = call(component), call(pickle.loads(pickle.dumps(component)))
     for index, row in enumerate(rows):
-        expect(function(row) == copied(row), f"row {index} gives another result in another process")
+        expect(function(copy.deepcopy(row)) == copied(copy.deepcopy(row)), f"row {index} gives another result in another process")

@@ -13,7 +13,7 @@ from twinkle.core.signature import named_parameters
 from twinkle.testing.example import Example
 
 if TYPE_CHECKING:
-    from twinkle.testing.fresh_process import FreshProcess
+    from twinkle.testing.import_report import ImportWatch
 
 E = TypeVar("E", bound=Example)
 
@@ -33,7 +33,7 @@ class Specimen:
     """The JSON schema of its init arguments, where its manifest has one."""
     folder: Path | None = None
     """Its repository."""
-    fresh: FreshProcess | None = None
+    fresh: ImportWatch | None = None
     """The other Python in which its import is watched."""
 
     @property

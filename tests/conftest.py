@@ -2,39 +2,29 @@
 
 from __future__ import annotations
 
-import socket
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from tiny_model import make_model, make_tokenizer
 
-from twinkle.core.runtime.context import ProcessContext, use_context
-from twinkle.core.settings import Settings
+from twinkle.core.registry import Registry
+from twinkle.core.runtime.context import ProcessContext, current
+from twinkle.testing.pytest_plugin import component_repo, no_network, twinkle_registry
+
+__all__ = ["component_repo", "no_network", "twinkle_registry"]  # here too, for an environment that was installed before they were
 
 collect_ignore = ["plugin_package"]  # a package of a stranger: test_plugin_package.py installs it and runs its tests
 
 
 @pytest.fixture(autouse=True)
-def context(tmp_path: Path) -> Iterator[ProcessContext]:
+def context(twinkle_registry: Registry) -> ProcessContext:
     """A context of its own for each test, with settings from an empty environment and a home that is thrown away."""
-    settings = Settings.load(environ={"TWINKLE_HOME": str(tmp_path / "twinkle_home")}, project=tmp_path)
-    with use_context(ProcessContext.fresh(settings)) as fresh:
-        yield fresh
+    return current()
 
 
 @pytest.fixture(autouse=True)
-def loopback_only(monkeypatch: pytest.MonkeyPatch) -> None:
+def loopback_only(no_network: None) -> None:
     """A connection that would leave this machine is an error of the test."""
-    connect = socket.socket.connect
-
-    def guarded(self: socket.socket, address: Any) -> None:
-        if self.family in (socket.AF_INET, socket.AF_INET6) and address[0] not in {"127.0.0.1", "::1", "localhost"}:
-            raise AssertionError(f"a test tried to reach {address}: only loopback is allowed")
-        connect(self, address)
-
-    monkeypatch.setattr(socket.socket, "connect", guarded)
 
 
 @pytest.fixture(scope="session")

@@ -67,10 +67,9 @@ def weights_arrive_to_the_bit(component: Specimen) -> None:
     """Every tensor arrives under its name with its dtype, shape and bits: empty ones, scalars and views included."""
     import torch
 
-    weights = _weights(1)
-    _, received = _publish(*_pair(component), weights, 1)
-    expect(list(received) == [name for name, _ in weights], f"{list(received)} arrived")
-    for name, tensor in weights:
+    _, received = _publish(*_pair(component), _weights(1), 1)
+    expect(list(received) == [name for name, _ in _weights(1)], f"{list(received)} arrived")
+    for name, tensor in _weights(1):
         same = received[name].dtype == tensor.dtype and torch.equal(received[name], tensor)
         expect(same, f"{name} arrived as {received[name].dtype} {tuple(received[name].shape)} with other values")
 

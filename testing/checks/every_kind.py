@@ -17,7 +17,8 @@ from typing import Any
 
 from twinkle.core.signature import named_parameters, takes_any_keyword
 from twinkle.testing.check import EVERY_KIND, NotApplicable, check, expect
-from twinkle.testing.fresh_process import ENVIRONMENT, NETWORK, PROCESSES, TIMEOUT_S, Report
+from twinkle.testing.fresh_process import TIMEOUT_S
+from twinkle.testing.import_report import ENVIRONMENT, NETWORK, PROCESSES, Report
 from twinkle.testing.specimen import Specimen, loop_arguments
 
 MAX_IMPORTED_MODULES = 100
@@ -39,7 +40,7 @@ _JSON_TYPES = frozenset({"string", "number", "integer", "boolean", "array", "obj
 
 def _report(component: Specimen) -> Report:
     assert component.fresh is not None
-    report = component.fresh.report(component)
+    report = component.fresh.report(component.id)
     expect(not report.error, f"it cannot be imported and constructed in a fresh Python:\n{report.error}")
     return report
 

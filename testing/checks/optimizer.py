@@ -46,9 +46,9 @@ def _new(component: Specimen) -> tuple[Any, list[Parameter]]:
 def goes_downhill(component: Specimen) -> None:
     """Twenty steps on a convex quadratic make its value smaller."""
     optimizer, parameters = _new(component)
-    before = float(_loss(parameters))
+    before = float(_loss(parameters).detach())
     _run(optimizer, parameters, 20)
-    after = float(_loss(parameters))
+    after = float(_loss(parameters).detach())
     expect(after < before, f"the loss went from {before:.6g} to {after:.6g}")
 
 
