@@ -56,6 +56,8 @@ class SFTConfig:
     """The model component that loads and trains it, and further arguments of it."""
     template: Use = field(default_factory=lambda: Use(use="Template"))
     """Turns messages into tokens; ``model_id`` is this run's model unless given."""
+    packing: bool = False
+    """Join samples to sequences of up to the template's ``max_length`` tokens; they never see each other, and a row is then a sequence."""
     lora: LoraTable | None = None
     """Train adapters; without this table all parameters are trained."""
     loss: Use = field(default_factory=lambda: Use(use="CrossEntropyLoss"))
@@ -91,10 +93,14 @@ class SFTConfig:
     """Evaluate every so many optimizer steps; unset: at the end only."""
     save_steps: int | None = None
     """Save every so many optimizer steps; unset: at the end only."""
+    save_total_limit: int | None = None
+    """Keep so many checkpoints, the newest; unset: all of them."""
+    trackers: tuple[Use, ...] = ()
+    """What else is told of the run: ``tensorboard``, ``wandb``, ``swanlab``, or one of your own. ``metrics.jsonl`` is always written."""
 
     def __post_init__(self) -> None:
         at_least_one = ("batch_size", "gradient_accumulation_steps", "num_epochs", "logging_steps")
-        for name in (*at_least_one, "micro_batch_size", "max_steps", "eval_steps", "save_steps"):
+        for name in (*at_least_one, "micro_batch_size", "max_steps", "eval_steps", "save_steps", "save_total_limit"):
             number = getattr(self, name)
             if number is not None and number < 1:
                 raise InvalidConfig(f"{name}: expected 1 or more, got {number}")

@@ -14,7 +14,7 @@ from twinkle.cli.interrupt import StopWish
 from twinkle.cli.sft_config import SFTConfig
 from twinkle.cli.sft_parts import Parts
 from twinkle.core.errors import InvalidConfig
-from twinkle.core.runtime.context import current
+from twinkle.core.runtime.run import run
 
 METRIC_LOG = "metrics.jsonl"
 
@@ -66,17 +66,12 @@ def train(parts: Parts, observer: Observer, wish: StopWish, resume: Path | None 
         InvalidConfig: the checkpoint is of a run with other accumulation, or is past the last step.
     """
     config = parts.config
-    registry = current().registry
     first_batch = 0 if resume is None else _resume(parts, resume)
-    config.output_dir.mkdir(parents=True, exist_ok=True)
-    registry.tell("twinkle_run_started", run=str(config.output_dir), config=plain_config(config))
-    status = "failed"
-    try:
+    trackers = [(tracker.use, tracker.arguments) for tracker in config.trackers]
+    with run(config.output_dir, plain_config(config), trackers) as this:
         with (config.output_dir / METRIC_LOG).open("w" if resume is None else "a", encoding="utf-8") as log:
             result = _loop(parts, observer, wish, log, first_batch)
-        status = result.status
-    finally:
-        registry.tell("twinkle_run_ended", run=str(config.output_dir), status=status)
+        this.status = result.status
     return result
 
 
@@ -146,9 +141,14 @@ def _evaluate(parts: Parts, dataloader: Any) -> Mapping[str, Any]:
 
 def _save(parts: Parts, step: int) -> Path:
     consumed = parts.dataloader.get_state()["consumed_train_samples"]
-    return Path(
-        parts.model.save(f"checkpoint-{step}", output_dir=parts.config.output_dir, save_optimizer=True, consumed_train_samples=consumed)
+    path = parts.model.save(
+        f"checkpoint-{step}",
+        output_dir=parts.config.output_dir,
+        save_optimizer=True,
+        consumed_train_samples=consumed,
+        save_total_limit=parts.config.save_total_limit,
     )
+    return Path(path)
 
 
 def _write(log: IO[str], record: Mapping[str, Any]) -> None:

@@ -41,6 +41,7 @@ def resolve_parts(config: SFTConfig) -> list[Resolved]:
         *(("metric", metric) for metric in config.metrics),
         ("optimizer", config.optimizer),
         *([] if config.lr_scheduler is None else [("lr_scheduler", config.lr_scheduler)]),
+        *(("tracker", tracker) for tracker in config.trackers),
     ]
     found = []
     for kind, use in uses:
@@ -62,7 +63,7 @@ def build_parts(config: SFTConfig) -> Parts:
     """
     initialize(seed=config.seed)
     resolve_parts(config)  # a typo in the last part is told before the first byte is loaded
-    dataset = load_dataset(config, config.dataset)
+    dataset = load_dataset(config, config.dataset, config.packing)
     dataloader = build("dataloader", "dataloader", dataset=dataset, batch_size=config.batch_size, shuffle=config.shuffle)
     eval_dataloader = None
     if config.eval_dataset:
@@ -76,10 +77,10 @@ def build_parts(config: SFTConfig) -> Parts:
     return Parts(config=config, model=model, dataloader=dataloader, eval_dataloader=eval_dataloader, num_steps=num_steps)
 
 
-def load_messages(tables: tuple[DatasetConfig, ...]) -> Any:
+def load_messages(tables: tuple[DatasetConfig, ...], packing: bool = False) -> Any:
     """The data sets of ``tables`` as one, preprocessed, not encoded."""
     metas = [_meta(table) for table in tables]
-    dataset = build("dataset", "dataset", dataset_meta=metas[0])
+    dataset = build("dataset", "packing" if packing else "dataset", dataset_meta=metas[0])
     for meta in metas[1:]:
         dataset.add_dataset(meta)
     for meta, table in zip(metas, tables, strict=True):
@@ -89,11 +90,13 @@ def load_messages(tables: tuple[DatasetConfig, ...]) -> Any:
     return dataset
 
 
-def load_dataset(config: SFTConfig, tables: tuple[DatasetConfig, ...]) -> Any:
-    """The data sets of ``tables`` as one, encoded."""
-    dataset = load_messages(tables)
+def load_dataset(config: SFTConfig, tables: tuple[DatasetConfig, ...], packing: bool = False) -> Any:
+    """The data sets of ``tables`` as one, encoded and, if asked, packed."""
+    dataset = load_messages(tables, packing)
     dataset.set_template(config.template.use, **{"model_id": config.model, **config.template.arguments})
     dataset.encode()
+    if packing:
+        dataset.pack_dataset()
     return dataset
 
 

@@ -250,3 +250,27 @@ def test_the_example_of_the_help_is_a_configuration(tmp_path: Path) -> None:
     path = tmp_path / "example.toml"
     path.write_text(EXAMPLE, encoding="utf-8")
     assert read_config(SFTConfig, path).dataset[0].preprocessor is not None
+
+
+def test_pretraining_on_packed_text_trains_every_token(config: Config, tmp_path: Path) -> None:
+    corpus = tmp_path / "corpus.jsonl"
+    corpus.write_text("".join(json.dumps({"text": f"{i} and {i + 1} make {2 * i + 1}. " * 4}) + "\n" for i in range(24)), encoding="utf-8")
+    template = {"use": "Template", "use_chat_template": False, "append_eos": True, "max_length": 256}
+    done = twinkle(config(packing=True, template=template, dataset={"id": str(corpus)}, num_epochs=3))
+    assert done.exit_code == 0, done.output
+    log = log_of(tmp_path / "run")
+    assert log[-1]["loss"] < log[0]["loss"]
+    # 24 texts of about 120 tokens are far fewer sequences of 256: batches of 4 of them, not of 4 texts.
+    assert len(log) < 3 * 24 // 4
+
+
+def test_old_checkpoints_go_and_trackers_hear_the_run(config: Config, tmp_path: Path) -> None:
+    trackers = [{"use": "jsonl", "file_name": "events.jsonl"}]
+    done = twinkle(
+        config(num_epochs=2, save_steps=1, save_total_limit=2, trackers=trackers, eval_dataset={"id": str(tmp_path / "rows.jsonl")})
+    )
+    assert done.exit_code == 0, done.output
+    assert sorted(p.name for p in (tmp_path / "run").glob("checkpoint-*")) == ["checkpoint-3", "checkpoint-4"]
+    events = [json.loads(line) for line in (tmp_path / "run" / "events.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [e["event"] for e in events] == ["started", "step", "step", "step", "step", "step", "ended"]
+    assert "eval/loss" in events[5] and "loss" in events[4]

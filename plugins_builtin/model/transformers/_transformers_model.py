@@ -27,7 +27,13 @@ from twinkle.core.suggestion import did_you_mean
 from twinkle.plugins_builtin.model._loss_term import mean_of
 from twinkle.plugins_builtin.model._step_engine import StepEngine
 from twinkle.plugins_builtin.model.transformers._adapter import adapter_parameters, add_adapter
-from twinkle.plugins_builtin.model.transformers._checkpoint import DEFAULT_OUTPUT_DIR, checkpoint_folder, read_weights, write_checkpoint
+from twinkle.plugins_builtin.model.transformers._checkpoint import (
+    DEFAULT_OUTPUT_DIR,
+    checkpoint_folder,
+    prune_checkpoints,
+    read_weights,
+    write_checkpoint,
+)
 from twinkle.plugins_builtin.model.transformers._description import describe_training
 from twinkle.plugins_builtin.model.transformers._forward import Attention, run_forward
 from twinkle.plugins_builtin.model.transformers._loading import load_model
@@ -441,6 +447,7 @@ class TransformersModel:
         adapter_name: str | None = None,
         save_optimizer: bool = False,
         consumed_train_samples: int | None = None,
+        save_total_limit: int | None = None,
     ) -> str | None:
         """Writes a checkpoint that plain transformers (and PEFT) load; returns its path.
 
@@ -449,14 +456,16 @@ class TransformersModel:
             interval: does nothing and returns None unless the number of backward calls is a multiple of it.
             save_optimizer: with everything that a resumed run needs to go on to the bit.
             consumed_train_samples: the data position to keep with it, from ``dataloader.get_state()``.
+            save_total_limit: removes the oldest checkpoints beside it that are named by their step, until so many are left.
 
         Raises:
             CheckpointError: it could not be written; what was there before is untouched.
         """
         group = self._group(adapter_name)
         step = group.engine.num_backward
-        if interval < 1:
-            raise InvalidArgument(f"interval: expected a whole number of 1 or more, got {interval}")
+        for argument, number in (("interval", interval), ("save_total_limit", save_total_limit)):
+            if number is not None and number < 1:
+                raise InvalidArgument(f"{argument}: expected a whole number of 1 or more, got {number}")
         if step % interval != 0:
             return None
         warning = group.unfinished_schedule()
@@ -466,6 +475,8 @@ class TransformersModel:
         template = self._template(group)
         tokenizer = None if template is None else template.tokenizer
         write_checkpoint(target, self.model, self._base, group, tokenizer, consumed_train_samples, save_optimizer)
+        if save_total_limit is not None:
+            prune_checkpoints(target, group.adapter_name, save_total_limit)
         current().registry.tell("twinkle_checkpoint_saved", path=target, step=group.engine.num_steps)
         return str(target)
 
