@@ -20,12 +20,14 @@ from twinkle.core.applicability import PatchEnvironment, Refuse
 from twinkle.core.errors import AmbiguousComponent, BrokenComponent, HubUnavailable, PatchConflict, PatchRefused, UnknownComponent
 from twinkle.core.hookspecs import hookimpl
 from twinkle.core.patching import apply_patch, patched
+from twinkle.core.refs import FileRef, parse
 from twinkle.core.registry import Registry
 from twinkle.core.runtime.context import ProcessContext
 from twinkle.core.settings import Settings
 from twinkle.hub_loader.approve import accept_lock
 from twinkle.hub_loader.consent import describe
 from twinkle.hub_loader.errors import IncompatibleComponent, InvalidManifest, NoComponent, Tampered, UntrustedComponent
+from twinkle.hub_loader.folder_source import FolderSource
 from twinkle.hub_loader.hubs.huggingface import HuggingFaceHub
 from twinkle.hub_loader.hubs.modelscope import ModelScopeHub
 from twinkle.hub_loader.load_component import load_component
@@ -557,6 +559,23 @@ def test_a_server_runs_only_what_the_operator_locked(hub: LoopbackHub, context: 
     policy = TrustPolicy.server(context.settings, Path.cwd())
     assert [grant.repo for grant in policy.grants] == ["ms://o/r"]
     assert (policy.allows_local, policy.consent, policy.owners) == (False, None, frozenset())
+    folder = write_files("mine", {"__init__.py": LOSS.format(answer=1)})
+    source = FolderSource(policy=policy, kinds=dict(context.registry.kinds))
+    ref = parse(f"file:{folder}")
+    assert isinstance(ref, FileRef)
+    with pytest.raises(UntrustedComponent, match="a server runs no code from folders"):
+        source.resolve("loss", ref)
+    with pytest.raises(UntrustedComponent, match="a server runs no code from folders"):
+        source.load(twinkle.resolve("loss", f"file:{folder}"))
+    with pytest.raises(UntrustedComponent, match="is not approved"):
+        hub_source(context, policy).obtain(hub_ref("ms://o/free"))
+
+
+@pytest.mark.parametrize("answer", [False, None, 1, "y"])
+def test_only_a_clear_yes_is_consent(hub: LoopbackHub, context: ProcessContext, answer: object) -> None:
+    hub.repository("ms", "o/r", loss_files(1))
+    with pytest.raises(UntrustedComponent, match="was not approved"):
+        load_component("ms://o/r", kind="loss", trust=lambda candidate: answer)  # type: ignore[arg-type, return-value]
 
 
 def test_an_exact_digest_in_the_environment_is_enough(hub: LoopbackHub, context: ProcessContext) -> None:
