@@ -56,7 +56,7 @@ class FlatOutputs:
     """The likeliest token at each labelled position; -1 elsewhere."""
     logits_TV: Tensor | None = None
     aux_loss: Tensor | None = None
-    """Load-balancing loss of a mixture of experts."""
+    """Load-balancing loss of a mixture of experts, times its coefficient, as transformers adds it to a loss of its own."""
 
     def mapping(self, batch: FlatBatch, layout: Literal["flat", "padded"]) -> dict[str, Any]:
         """The outputs as a loss reads them: ``[1, T]``, or ``[S, max_length]`` padded with 0."""
@@ -92,7 +92,7 @@ def run_forward(
     if attention == "padded":
         outputs = _padded_outputs(model, batch)
         logits_TV = outputs["logits"][batch.padded()["attention_mask"].bool()]
-        return _from_logits(logits_TV, None, batch, needs, outputs, temperature)
+        return _from_logits(logits_TV, None, batch, needs, _aux_loss(base, outputs), temperature)
     index = None if needs.logits or not _keeps_logits(type(base).forward) else _positions(batch)
     arguments: dict[str, Any] = {"input_ids": batch.input_ids_T[None], "position_ids": batch.position_ids_T[None], "use_cache": False}
     if index is not None:
@@ -101,7 +101,7 @@ def run_forward(
         arguments["attention_plan"] = AttentionPlan.of(batch.lengths, batch.input_ids_T.device)
     if index is None or projection is None:
         outputs = model(**arguments)
-        return _from_logits(outputs["logits"][0], index, batch, needs, outputs, temperature)
+        return _from_logits(outputs["logits"][0], index, batch, needs, _aux_loss(base, outputs), temperature)
     with hidden_states_as_logits(projection):
         outputs = model(**arguments)
     seen = linear_logprob(
@@ -114,12 +114,17 @@ def run_forward(
         with_argmax=needs.predictions,
         chunk_size=needs.chunk_size,
     )
-    return _at_positions(seen, index, batch, None, outputs)
+    return _at_positions(seen, index, batch, None, _aux_loss(base, outputs))
 
 
 def _padded_outputs(model: torch.nn.Module, batch: FlatBatch) -> Any:
     view = batch.padded()
     return model(input_ids=view["input_ids"], attention_mask=view["attention_mask"], use_cache=False)
+
+
+def _aux_loss(base: PreTrainedModel, outputs: Mapping[str, Any]) -> Tensor | None:
+    aux_loss = outputs.get("aux_loss")
+    return None if aux_loss is None else base.router_aux_loss_coef * aux_loss
 
 
 def _positions(batch: FlatBatch) -> Tensor:
@@ -128,7 +133,7 @@ def _positions(batch: FlatBatch) -> Tensor:
 
 
 def _from_logits(
-    logits_NV: Tensor, index: Tensor | None, batch: FlatBatch, needs: Needs, outputs: Mapping[str, Any], temperature: float
+    logits_NV: Tensor, index: Tensor | None, batch: FlatBatch, needs: Needs, aux_loss: Tensor | None, temperature: float
 ) -> FlatOutputs:
     """Per-token values from the logits at ``index`` (at all positions where it is None)."""
     logits_TV = logits_NV if needs.logits else None
@@ -143,11 +148,11 @@ def _from_logits(
         entropies_N=-(logps_NV.exp() * logps_NV).sum(-1) if needs.entropies else None,
         argmax_N=scaled_NV.argmax(-1) if needs.predictions else None,
     )
-    return _at_positions(seen, index, batch, logits_TV, outputs)
+    return _at_positions(seen, index, batch, logits_TV, aux_loss)
 
 
 def _at_positions(
-    seen: TokenDistribution, index: Tensor, batch: FlatBatch, logits_TV: Tensor | None, outputs: Mapping[str, Any]
+    seen: TokenDistribution, index: Tensor, batch: FlatBatch, logits_TV: Tensor | None, aux_loss: Tensor | None
 ) -> FlatOutputs:
     def spread(values_N: Tensor | None, fill: float = 0.0) -> Tensor | None:
         return None if values_N is None else values_N.new_full((batch.num_tokens,), fill).index_copy(0, index, values_N)
@@ -157,7 +162,7 @@ def _at_positions(
         entropies_T=spread(seen.entropies_N),
         predictions_T=spread(seen.argmax_N, -1),
         logits_TV=logits_TV,
-        aux_loss=outputs.get("aux_loss"),
+        aux_loss=aux_loss,
     )
 
 
