@@ -1,0 +1,135 @@
+"""What the model says of calls that cannot be: what was expected, what came, what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny_training import make_tiny, sample
+
+from twinkle.core.errors import InvalidArgument, InvalidData, UnknownComponent
+from twinkle.model import TransformersModel
+
+SAMPLES = [sample(length, seed) for seed, length in enumerate((7, 12))]
+Call = Callable[[TransformersModel], Any]
+
+
+@pytest.fixture
+def model(folder: Path) -> TransformersModel:
+    return TransformersModel(model_id=folder, mixed_precision="no")
+
+
+@pytest.fixture
+def bare(tmp_path: Path) -> TransformersModel:
+    """A model whose folder holds no tokenizer."""
+    folder = make_tiny(tmp_path / "bare")
+    for file in folder.glob("token*"):
+        file.unlink()
+    return TransformersModel(model_id=folder, mixed_precision="no")
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda m: m.forward_backward(inputs=SAMPLES, microbatch_size=1), "'microbatch_size'.* Did you mean 'micro_batch_size'"),
+        (lambda m: m.forward_backward(inputs=SAMPLES, advantage=[1, 2]), "neither the method nor loss 'cross_entropy' takes 'advantage'"),
+        (lambda m: m.forward_only(inputs=SAMPLES, disable_loras=True), "'disable_loras'.* Did you mean 'disable_lora'"),
+        (lambda m: (m.forward(inputs=SAMPLES), m.calculate_loss(adapter="x")), "'adapter'.* Did you mean 'adapter_name'"),
+        (lambda m: m.set_loss("cross_entropy", reductoin="sum"), "'reductoin'.* Did you mean 'reduction'"),
+        (lambda m: m.set_optimizer("AdamW", learning_rate=1.0), "does not take the argument 'learning_rate'"),
+        (lambda m: m.set_optimizer("SGD", momentom=0.9), "'momentom'.* Did you mean 'momentum'"),
+        (lambda m: m.forward_backward(inputs=SAMPLES, micro_batch_size=0), "micro_batch_size: expected a whole number of 1 or more, got 0"),
+        (
+            lambda m: m.forward_backward(inputs=SAMPLES, gradient_accumulation_steps=0),
+            "gradient_accumulation_steps: expected a whole number of 1 or more, got 0",
+        ),
+        (
+            lambda m: m.set_lr_scheduler("cosine_warmup", num_warmup_steps=1, num_training_steps=2),
+            "needs an optimizer: call set_optimizer first",
+        ),
+        (lambda m: (m.forward_backward(inputs=SAMPLES), m.step()), "step needs an optimizer: call set_optimizer first"),
+        (lambda m: m.calculate_loss(), r"calculate_loss needs a forward pass: call forward\(inputs=...\) first"),
+        (lambda m: m.backward(), "backward needs a forward pass"),
+        (lambda m: (m.forward(inputs=SAMPLES), m.backward()), "backward needs a loss: call calculate_loss first, or forward_backward"),
+        (lambda m: (m.forward_backward(inputs=SAMPLES), m.backward()), "backward needs a forward pass"),
+    ],
+)
+def test_a_call_that_cannot_be_is_told(model: TransformersModel, call: Call, message: str) -> None:
+    with pytest.raises(InvalidArgument, match=message):
+        call(model)
+
+
+def test_a_schedule_without_its_arguments_is_told(model: TransformersModel) -> None:
+    model.set_optimizer("AdamW")
+    with pytest.raises(InvalidArgument, match="needs the arguments 'num_warmup_steps', 'num_training_steps'"):
+        model.set_lr_scheduler("CosineWarmupScheduler")
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda m: m.set_loss("CrosEntropyLoss"), "CrossEntropyLoss"),
+        (lambda m: m.set_optimizer("adamv"), "Adam"),
+        (lambda m: m.set_lr_scheduler("cosine_warmpu", num_warmup_steps=1), "cosine_warmup"),
+        (lambda m: m.add_metric("Acuracy"), "Accuracy"),
+        (lambda m: m.set_processor("InputProcesor"), "InputProcessor"),
+    ],
+)
+def test_an_unknown_name_comes_with_a_suggestion(model: TransformersModel, call: Call, message: str) -> None:
+    model.set_optimizer("AdamW")
+    with pytest.raises(UnknownComponent, match=f"Did you mean '{message}'"):
+        call(model)
+
+
+@pytest.mark.parametrize("method", ["forward", "forward_only", "forward_backward"])
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        ([], "inputs is empty: expected one sample or more"),
+        ([SAMPLES[0], {"messages": []}], "inputs mixes encoded samples and trajectories: sample 1 has no 'input_ids'"),
+        ([{"input_ids": []}], "sample 0 of the batch has no token"),
+        ([{"input_ids": [1, 2, 3], "labels": [2]}], r"sample 0 of the batch: 'labels' has shape \(1,\), but 'input_ids' has \(3,\)"),
+        ([SAMPLES[0], {**SAMPLES[1], "position_ids": [0]}], "sample 1 of the batch: 'position_ids' has shape"),
+    ],
+)
+def test_inputs_that_cannot_be_used_are_told(model: TransformersModel, method: str, inputs: Any, message: str) -> None:
+    with pytest.raises(InvalidData, match=message):
+        getattr(model, method)(inputs=inputs)
+
+
+def test_inputs_that_nobody_can_encode_are_told(bare: TransformersModel) -> None:
+    with pytest.raises(InvalidData, match="inputs are not encoded: encode the data set, or call set_template so that the model can"):
+        bare.forward(inputs=[{"messages": [{"role": "user", "content": "?"}]}])
+
+
+def test_a_backward_after_clipping_says_what_is_missing(model: TransformersModel) -> None:
+    model.set_optimizer("SGD")
+    model.forward_backward(inputs=SAMPLES)
+    model.clip_grad_norm()
+    with pytest.raises(InvalidArgument, match=r"normalised already: call step\(\) and zero_grad\(\) before the next backward"):
+        model.forward_backward(inputs=SAMPLES)
+
+
+def test_a_call_that_failed_leaves_the_window_as_it_was(model: TransformersModel) -> None:
+    """A wrong argument is told before anything is computed; the next call is the first of the window still."""
+    model.set_optimizer("SGD", lr=0.1)
+    with pytest.raises(InvalidArgument):
+        model.forward_backward(inputs=SAMPLES, typo=1)
+    with pytest.raises(InvalidData):
+        model.forward_backward(inputs=[SAMPLES[0], {"input_ids": []}], micro_batch_size=1)
+    assert model.optimizer_group[""].engine.num_backward == 0
+    assert all(p.grad is None for p in model.model.parameters())
+
+
+def test_a_schedule_of_batches_is_told_once_with_the_right_number(folder: Path, tmp_path: Path) -> None:
+    model = TransformersModel(model_id=folder, mixed_precision="no")
+    model.set_optimizer("AdamW")
+    model.set_lr_scheduler("LinearWarmupScheduler", num_warmup_steps=0, num_training_steps=4)
+    for _ in range(4):
+        model.forward_backward(inputs=SAMPLES, gradient_accumulation_steps=2)
+        model.clip_grad_and_step()
+    with pytest.warns(UserWarning, match=r"num_training_steps=4; 4 batches made 2 optimizer steps.*pass num_training_steps=2"):
+        model.save("x", output_dir=tmp_path)
+    model.save("y", output_dir=tmp_path)  # and no more
