@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,8 +24,10 @@ class HuggingFaceHub:
 
     endpoint: str | None = None
     """None: what the SDK takes from its own environment."""
-    token: str | None = None
+    token: str | None = field(default=None, repr=False)
+    """None: what the user logged in with. It shows in no text of this object."""
     offline: bool = False
+    """Nothing is asked; files come from the SDK's cache."""
 
     # ---- models and data sets
 

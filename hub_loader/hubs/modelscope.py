@@ -13,7 +13,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http.client import HTTPMessage
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -39,8 +39,10 @@ class ModelScopeHub:
 
     endpoint: str | None = None
     """None: what the SDK takes from its own environment."""
-    token: str | None = None
+    token: str | None = field(default=None, repr=False)
+    """None: what the user logged in with. It shows in no text of this object."""
     offline: bool = False
+    """Nothing is asked; files come from the SDK's cache."""
 
     # ---- models and data sets
 
