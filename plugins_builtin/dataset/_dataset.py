@@ -50,6 +50,13 @@ class Dataset:
         num_proc: int | None = None,
         revision: str | None = None,
     ) -> None:
+        """
+        Args:
+            dataset_meta: the first data set; None: :meth:`add_dataset` gives it.
+            streaming: rows are read while they are used: no length, no index.
+            num_proc: processes that read files.
+            revision: a branch, tag or commit of the hub; None is its default.
+        """
         self.template: Template | None = None
         self._metas: list[DatasetMeta] = []
         self._parts: list[Any] = []
