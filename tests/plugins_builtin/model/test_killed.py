@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import random
+import shutil
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -11,10 +13,20 @@ from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 import pytest
-from killed_run import NUM_BATCHES, PHASES, SETUPS, Phase, Setup, run
+from killed_run import NUM_BATCHES, PHASES, ROWS, SETUPS, Phase, Setup, run
+from tiny_training import batches
 
 NUM_KILLS = 20
 COMPARED = ("adapter_model.safetensors", "model.safetensors", "optimizer.safetensors", "rng_state.safetensors", "trainer_state.json")
+
+
+@pytest.fixture(scope="module")
+def model_folder(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The model, and beside it the rows of a stream."""
+    copy = shutil.copytree(folder, tmp_path_factory.mktemp("killed") / "model")
+    rows = [s for batch in batches(9) for s in batch]
+    (copy / ROWS).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return copy
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +34,7 @@ def processes() -> ForkServerContext:
     """Processes that begin with everything imported."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(
-        ["transformers.models.qwen3.modeling_qwen3", "twinkle.plugins_builtin.model.transformers._transformers_model"]
+        ["transformers.models.qwen3.modeling_qwen3", "twinkle.plugins_builtin.model.transformers._transformers_model", "datasets"]
     )
     return context
 
@@ -80,9 +92,9 @@ class Lives:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(SETUPS))
-def test_a_killed_run_ends_as_the_undisturbed_one(processes: ForkServerContext, folder: Path, tmp_path: Path, name: str) -> None:
+def test_a_killed_run_ends_as_the_undisturbed_one(processes: ForkServerContext, model_folder: Path, tmp_path: Path, name: str) -> None:
     """Mutants seen to fail: checkpoints written in place; generators, optimizer or open sums not restored."""
-    undisturbed = Lives(processes, SETUPS[name], folder, tmp_path / "undisturbed")
+    undisturbed = Lives(processes, SETUPS[name], model_folder, tmp_path / "undisturbed")
     undisturbed.live()
     expected = undisturbed.result()
     assert len(expected) == 4
@@ -92,7 +104,7 @@ def test_a_killed_run_ends_as_the_undisturbed_one(processes: ForkServerContext, 
     while killed.total() < NUM_KILLS or min(killed["step"], killed["save"]) < 3:
         assert num_runs < 20, f"after {num_runs} runs only {killed} were killed"
         num_runs += 1
-        lives = Lives(processes, SETUPS[name], folder, tmp_path / str(num_runs), undisturbed.durations_s)
+        lives = Lives(processes, SETUPS[name], model_folder, tmp_path / str(num_runs), undisturbed.durations_s)
         finished = False
         while not finished:
             enough = killed.total() >= NUM_KILLS
