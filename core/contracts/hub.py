@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from twinkle.core.refs import HubRef
 
@@ -21,4 +21,24 @@ class Hub(Protocol):
 
         Raises:
             HubUnavailable: the repository or revision is not there, or the hub cannot be reached.
+        """
+
+
+@runtime_checkable
+class ModelUploader(Protocol):
+    """A hub that also takes models."""
+
+    @abstractmethod
+    def upload(self, repo: str, folder: Path, *, private: bool, message: str, token: str | None = None) -> str:
+        """Puts the files of ``folder`` into the model repository ``repo`` (``owner/name``), which is made if it is not there.
+
+        Args:
+            private: of a repository that is made now; one that is there stays as it is.
+            token: in place of the one that the hub was set up with.
+
+        Returns:
+            The commit.
+
+        Raises:
+            HubUnavailable: the hub cannot be reached, or refuses.
         """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,6 +48,14 @@ class HuggingFaceHub:
                 local_files_only=self.offline,
             )
         return Path(folder)
+
+    def upload(self, repo: str, folder: Path, *, private: bool, message: str, token: str | None = None) -> str:
+        """One commit with every file of ``folder``, large ones through the SDK's own large-file road."""
+        api = replace(self, token=token or self.token)._api()
+        with _answers(f"hf://{repo}"):
+            api.create_repo(repo, private=private, exist_ok=True)
+            done = api.upload_folder(repo_id=repo, folder_path=folder, commit_message=message)
+        return str(done.oid)
 
     # ---- components: read
 

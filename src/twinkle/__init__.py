@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from twinkle.core.logger import get_logger as get_logger
     from twinkle.core.mesh import DeviceGroup as DeviceGroup
     from twinkle.core.mesh import DeviceMesh as DeviceMesh
+    from twinkle.core.patching import patched as patched
     from twinkle.core.process import find_free_port as find_free_port
     from twinkle.core.process import find_node_ip as find_node_ip
     from twinkle.core.process import is_master as is_master
@@ -33,6 +34,10 @@ if TYPE_CHECKING:
     from twinkle.core.runtime.remote import remote_class as remote_class
     from twinkle.core.runtime.remote import remote_function as remote_function
     from twinkle.core.runtime.run import run as run
+    from twinkle.hub_loader.former_name import Plugin as Plugin
+    from twinkle.hub_loader.former_name import check_unsafe as check_unsafe
+    from twinkle.hub_loader.former_name import trust_remote_code as trust_remote_code
+    from twinkle.hub_loader.load_component import load_component as load_component
 
 __getattr__, __dir__, __all__ = lazy_names(
     __name__,
@@ -44,7 +49,9 @@ __getattr__, __dir__, __all__ = lazy_names(
         "MPS": "twinkle.core.device:MPS",
         "NPU": "twinkle.core.device:NPU",
         "Platform": "twinkle.core.device:Platform",
+        "Plugin": "twinkle.hub_loader.former_name:Plugin",
         "build": "twinkle.core.components:build",
+        "check_unsafe": "twinkle.hub_loader.former_name:check_unsafe",
         "exists": "twinkle.core.requirement:exists",
         "find_free_port": "twinkle.core.process:find_free_port",
         "find_node_ip": "twinkle.core.process:find_node_ip",
@@ -53,11 +60,14 @@ __getattr__, __dir__, __all__ = lazy_names(
         "hookimpl": "twinkle.core.hookspecs:hookimpl",
         "initialize": "twinkle.core.runtime.initialize:initialize",
         "is_master": "twinkle.core.process:is_master",
+        "load_component": "twinkle.hub_loader.load_component:load_component",
+        "patched": "twinkle.core.patching:patched",
         "remote_class": "twinkle.core.runtime.remote:remote_class",
         "remote_function": "twinkle.core.runtime.remote:remote_function",
-        "run": "twinkle.core.runtime.run:run",
         "requires": "twinkle.core.requirement:requires",
         "resolve": "twinkle.core.components:resolve",
+        "run": "twinkle.core.runtime.run:run",
+        "trust_remote_code": "twinkle.hub_loader.former_name:trust_remote_code",
         "version": "twinkle.version",
     },
 )

@@ -12,6 +12,7 @@ from twinkle.testing.loopback_hub.repository import LINK, Repository
 from twinkle.testing.loopback_hub.state import HubState
 
 _REPO = r"(?P<type>models|datasets)/(?P<repo>[^/]+/[^/]+)"
+_BLOBS = "/ms-blobs/"
 _NO_REPO = {"Code": 10010205001, "Message": "repository not found", "Success": False}
 _NO_FILE = {"Code": 10990101007, "Message": "file not found", "Success": False}
 
@@ -24,7 +25,11 @@ def answer(hub: HubState, question: Question) -> Answer | None:
     if path == "/api/v1/models" and method == "POST":
         return _create(hub, question.json())
     if match := re.fullmatch(rf"/api/v1/repos/{_REPO}/commit/(?P<revision>.+)", path):
-        return _commit(hub.repositories.get(("ms", match["repo"])), match["revision"], question.json())
+        return _commit(hub, hub.repositories.get(("ms", match["repo"])), match["revision"], question.json())
+    if re.fullmatch(rf"/api/v1/repos/{_REPO}/info/lfs/objects/batch", path):
+        return _large_files(hub, question)
+    if path.startswith(_BLOBS) and method == "PUT":
+        return _store_blob(hub, path.removeprefix(_BLOBS), question.body)
     if match := re.fullmatch(rf"/api/v1/{_REPO}(?P<rest>/.*)?", path):
         repository = hub.repositories.get(("ms", match["repo"]))
         if repository is None:
@@ -107,7 +112,23 @@ def _create(hub: HubState, body: dict[str, Any]) -> Answer:
     return json_answer({"Code": 200, "Data": {"Path": body["Path"], "Name": body["Name"]}, "Success": True})
 
 
-def _commit(repository: Repository | None, revision: str, body: dict[str, Any]) -> Answer:
+def _large_files(hub: HubState, question: Question) -> Answer:
+    """Where to put each large file that is not here yet."""
+    answers: list[dict[str, Any]] = []
+    for wanted in question.json()["objects"]:
+        href = f"http://{question.headers['host']}{_BLOBS}{wanted['oid']}"
+        answers.append({**wanted, **({} if wanted["oid"] in hub.blobs else {"actions": {"upload": {"href": href}}})})
+    return json_answer({"Code": 200, "Data": {"objects": answers}, "Success": True})
+
+
+def _store_blob(hub: HubState, oid: str, data: bytes) -> Answer:
+    if hashlib.sha256(data).hexdigest() != oid:
+        return json_answer({"Code": 400, "Message": "the bytes are not those of the digest", "Success": False}, 400)
+    hub.blobs[oid] = data
+    return json_answer({"Code": 200, "Data": {}, "Success": True})
+
+
+def _commit(hub: HubState, repository: Repository | None, revision: str, body: dict[str, Any]) -> Answer:
     if repository is None:
         return json_answer(_NO_REPO, 404)
     files: dict[str, bytes] = {}
@@ -116,7 +137,7 @@ def _commit(repository: Repository | None, revision: str, body: dict[str, Any]) 
         if action["action"] == "delete":
             remove.append(action["path"])
         else:
-            files[action["path"]] = base64.b64decode(action["content"])
+            files[action["path"]] = hub.blobs[action["sha256"]] if action["type"] == "lfs" else base64.b64decode(action["content"])
     commit_id = repository.commit(files, remove=remove, branch=revision, message=body["commit_message"])
     return json_answer({"Code": 200, "Data": {"Id": commit_id, "commit_id": commit_id}, "Success": True})
 

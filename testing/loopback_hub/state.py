@@ -32,6 +32,8 @@ class HubState:
     repositories: dict[tuple[Service, str], Repository] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
     log: list[Request] = field(default_factory=list)
+    blobs: dict[str, bytes] = field(default_factory=dict)
+    """Large files by their sha256: uploaded first, named by a commit later."""
     lock: threading.RLock = field(default_factory=threading.RLock)
 
     def repository(self, service: Service, name: str, files: dict[str, bytes] | None = None) -> Repository:

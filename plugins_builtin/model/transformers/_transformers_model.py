@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextvars
+import threading
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,6 +20,7 @@ from transformers import PretrainedConfig, PreTrainedModel
 from twinkle.core.components import build_resolved, resolve
 from twinkle.core.device import choose_device
 from twinkle.core.errors import InvalidArgument, InvalidData
+from twinkle.core.model_upload import upload_model
 from twinkle.core.patch_ledger import PatchHandle
 from twinkle.core.patching import apply_patch
 from twinkle.core.repository_files import repository_folder
@@ -505,6 +510,33 @@ class TransformersModel:
         state = read_counters(folder)
         return {name: state[name] for name in ("cur_step", "consumed_train_samples", "gradient_accumulation_steps")}
 
+    @remote_function(dispatch="all", collect="first")
+    def upload_to_hub(
+        self,
+        checkpoint_dir: str | Path,
+        hub_model_id: str,
+        hub_token: str | None = None,
+        async_upload: bool = True,
+        private: bool = True,
+    ) -> Future[str]:
+        """Pushes a checkpoint folder to ``[ms://|hf://]owner/name``; a repository that is made for it is private unless said otherwise.
+
+        Args:
+            async_upload: return at once and upload beside the training; the process does not end before it is through.
+
+        Returns:
+            A future: ``.result()`` waits for the pinned id ``scheme://owner/name@<commit>``, or raises what went wrong.
+        """
+        future: Future[str] = Future()
+        upload = contextvars.copy_context().run
+        arguments = partial(upload_model, checkpoint_dir, hub_model_id, token=hub_token, private=private)
+        if async_upload:
+            # Not a daemon: the interpreter waits for it, so that a script that ends right after does not lose its model.
+            threading.Thread(target=upload, args=(_settle, future, arguments), name=f"upload to {hub_model_id}").start()
+        else:
+            future.set_result(arguments())
+        return future
+
     # ---- inside
 
     def _new_group(self, name: str, parameters: dict[str, torch.nn.Parameter], gradient_accumulation_steps: int) -> OptimizerGroup:
@@ -604,6 +636,15 @@ class TransformersModel:
         if group.template is None and self._has_tokenizer:
             self.set_template("Template", adapter_name=group.adapter_name)
         return group.template
+
+
+def _settle(future: Future[str], work: Callable[[], str]) -> None:
+    """Gives ``future`` the result of ``work``, or its exception."""
+    try:
+        future.set_result(work())
+    except BaseException as error:
+        future.set_exception(error)
+        raise
 
 
 def _attention_of(model: PreTrainedModel) -> Attention:
