@@ -56,7 +56,7 @@ def check_signature(tree: ComponentTree, key: str, where: str) -> None:
         from cryptography.exceptions import InvalidSignature
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
     except ImportError as error:
-        raise MissingExtra("checking signatures needs the package 'cryptography': pip install cryptography") from error
+        raise MissingExtra("checking signatures needs the package 'cryptography': pip install 'twinkle-workbench[signatures]'") from error
     try:
         signature = bytes.fromhex(data.decode("ascii").strip().removeprefix(_PREFIX))
         Ed25519PublicKey.from_public_bytes(bytes.fromhex(key.removeprefix(_PREFIX))).verify(signature, signed_message(tree))
