@@ -122,8 +122,8 @@ def _check_setup(folder: Path, state: dict[str, Any], group: OptimizerGroup) -> 
         if had != has:
             raise CheckpointError(f"{folder} was saved with {what} {had}, but the model has {has}: call {setter} as then")
     if (state["scaler"] is None) != (group.engine.scaler is None):
-        had, has = ("none", "one") if state["scaler"] is None else ("one", "none")
-        raise CheckpointError(f"{folder} was saved with {had} of the gradient scalers, the model has {has}: pass mixed_precision as then")
+        had, has = ("without", "one") if state["scaler"] is None else ("with", "none")
+        raise CheckpointError(f"{folder} was saved {had} a gradient scaler, the model has {has}: pass mixed_precision as then")
     if state["dtypes"] != _dtypes(group):
         had, has = ", ".join(state["dtypes"]), ", ".join(_dtypes(group))
         raise CheckpointError(f"{folder} was saved with weights in {had}, the model has {has}: pass dtype as then")

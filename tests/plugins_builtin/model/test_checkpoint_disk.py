@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from tiny_training import assert_same_bits, batches, make_trainee, train, weights
 
-from twinkle.core.errors import CheckpointError
+from twinkle.core.errors import CheckpointError, InvalidArgument
 from twinkle.plugins_builtin.model.transformers._checkpoint import numbered_checkpoints, prune_checkpoints
 
 
@@ -125,3 +125,15 @@ def test_pruning_keeps_the_newest(folder: Path, tmp_path: Path) -> None:
     prune_checkpoints(tmp_path / "checkpoint-step-1", "default", 1)
     assert {p.name for p in tmp_path.iterdir()} == {"best", "checkpoint-step-1", "checkpoint-step-2", "checkpoint-step-4"}
     assert numbered_checkpoints(tmp_path / "not there") == []
+
+
+def test_save_keeps_as_many_as_it_is_told(folder: Path, tmp_path: Path) -> None:
+    model = make_trainee(folder)
+    model.save("best", output_dir=tmp_path)
+    for batch in batches(4):
+        train(model, [batch])
+        path = model.save(output_dir=tmp_path, save_total_limit=2)
+    assert path == str(tmp_path / "checkpoint-step-4")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["best", "checkpoint-step-3", "checkpoint-step-4"]
+    with pytest.raises(InvalidArgument, match="save_total_limit: expected a whole number of 1 or more, got 0"):
+        model.save(output_dir=tmp_path, save_total_limit=0)

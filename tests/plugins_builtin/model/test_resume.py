@@ -321,8 +321,8 @@ def test_another_setup_is_told_and_nothing_of_it_is_changed(folder: Path, tmp_pa
             path,
             r"with CosineWarmupScheduler\(num_training_steps=12\), the model has num_training_steps=99",
         ),
-        (lambda: make_trainee(folder), fp16, "with one of the gradient scalers, the model has none: pass mixed_precision as then"),
-        (lambda: make_trainee(folder, mixed_precision="fp16"), path, "with none of the gradient scalers, the model has one"),
+        (lambda: make_trainee(folder), fp16, "with a gradient scaler, the model has none: pass mixed_precision as then"),
+        (lambda: make_trainee(folder, mixed_precision="fp16"), path, "without a gradient scaler, the model has one"),
         (one_group, plain, r"its optimizer has groups of \[28\] parameters, here are \[3\]"),
         (wider, path, "with weights in float32, the model has float64: pass dtype as then"),
     ]
