@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from twinkle.core.errors import InvalidArgument
 from twinkle.core.suggestion import did_you_mean
-from twinkle.testing.check import Check, Tier
+from twinkle.testing.check import EVERY_KIND, Check, Tier
 from twinkle.testing.checks import checks_of
 from twinkle.testing.example import Example
 from twinkle.testing.fresh_process import FreshProcess
@@ -24,6 +24,7 @@ def parametrize_with_checks(
     expected_failed_checks: Mapping[str, str] | None = None,
     examples: Mapping[str, Example] | None = None,
     tiers: Sequence[Tier] = ("cpu",),
+    more_checks: Iterable[Check] = (),
 ) -> pytest.MarkDecorator:
     """Gives a test function its arguments ``component`` and ``check``, once for each check of each component.
 
@@ -33,6 +34,7 @@ def parametrize_with_checks(
             reason why it fails. One that passes all the same is a failure: take it out.
         examples: ``kind:name`` of a component -> how it is built and fed.
         tiers: which tiers to run: "cpu", "gpu", "dist".
+        more_checks: checks of your own, for a kind of your own.
 
     Raises:
         InvalidArgument: an id in ``expected_failed_checks`` or ``examples`` that nothing has.
@@ -44,7 +46,8 @@ def parametrize_with_checks(
     specimens = [replace(s, example=given.get(s.id, s.example), fresh=fresh) for s in components]
     fresh.specimens = tuple(specimens)
     _refuse_unknown("examples", given, [s.id for s in specimens])
-    all_pairs = [(s, c) for s in specimens for c in checks_of(s.kind) if c.only(s)]
+    further = tuple(more_checks)
+    all_pairs = [(s, c) for s in specimens for c in (*checks_of(s.kind), *further) if c.kind in (EVERY_KIND, s.kind) and c.only(s)]
     _refuse_unknown("expected_failed_checks", expected, [name for pair in all_pairs for name in _names(*pair)])
     cases = []
     for specimen, check in all_pairs:

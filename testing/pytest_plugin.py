@@ -1,18 +1,25 @@
-"""Fixtures for the tests of plugins and components; pytest finds this module by its entry point. It imports nothing but pytest."""
+"""Fixtures for the tests of plugins and components, found by their entry point. Until one is used, they cost nothing."""
 
 from __future__ import annotations
 
+import gc
+import importlib.util
 import inspect
 import socket
 import textwrap
+import warnings
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
+    from twinkle.core.contracts.hub import Hub
     from twinkle.core.registry import Registry
+    from twinkle.core.runtime.context import ProcessContext
+    from twinkle.testing.loopback_hub import LoopbackHub
 
 _LOOPBACK = frozenset({"localhost", "::1", ""})
 
@@ -72,3 +79,64 @@ def component_repo(tmp_path: Path) -> Callable[..., Path]:
         return folder
 
     return write
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovedDigests:
+    """What the test's process trusts beside what its home says."""
+
+    context: ProcessContext
+
+    def approve(self, ref: str, h1: str) -> None:
+        """Consent to the bytes ``h1`` of ``ref``, which names a commit: ``ms://owner/repo@<40 digits>``."""
+        settings = self.context.settings
+        self.context.settings = replace(settings, trusted=(*settings.trusted, f"{ref}#{h1}"))
+
+
+@pytest.fixture
+def trust_store(twinkle_registry: Registry) -> ApprovedDigests:
+    """Approves digests for the test alone: ``trust_store.approve("ms://me/mine@<commit>", "h1:...")``.
+
+    The h1 of a folder is ``twinkle.resolve("loss", "file:/the/folder#name").h1``."""
+    from twinkle.core.runtime.context import current
+
+    return ApprovedDigests(current())
+
+
+@pytest.fixture
+def fake_hub(twinkle_registry: Registry, no_network: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackHub]:
+    """A hub on loopback behind ``ms://`` and ``hf://``, through the real SDKs, with a log of requests and faults on demand.
+
+    ``fake_hub.repository("ms", "me/mine", {"impl.py": b"..."})`` makes a repository. Caches and credentials of the SDKs are thrown away."""
+    from twinkle.core.hookspecs import hookimpl
+    from twinkle.core.import_string import import_attribute
+    from twinkle.core.runtime.context import current
+    from twinkle.testing.loopback_hub import LoopbackHub
+
+    context = current()
+    for name in ("MODELSCOPE_CACHE", "MODELSCOPE_HOME", "HF_HOME", "HOME"):
+        monkeypatch.setenv(name, str(tmp_path / name.lower()))
+    monkeypatch.setenv("no_proxy", "127.0.0.1,localhost")
+    monkeypatch.setenv("MODELSCOPE_DOWNLOAD_INTRA_CLOUD", "false")
+    if importlib.util.find_spec("huggingface_hub") is not None:  # it read its environment when it was imported
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hf_home"))
+    has_modelscope = importlib.util.find_spec("modelscope_hub") is not None
+    forget = import_attribute("modelscope_hub.config:set_default_config", "the ModelScope SDK") if has_modelscope else lambda config: None
+
+    class FakeHubs:
+        @hookimpl
+        def twinkle_hub(self, scheme: str) -> Hub | None:
+            name = {"ms": "modelscope", "hf": "huggingface"}.get(scheme)
+            if name is None:
+                return None
+            hub: Hub = twinkle_registry.resolve("hub", name).cls(endpoint=server.endpoint, token="none", offline=context.settings.offline)
+            return hub
+
+    forget(None)  # it keeps the environment that it saw first
+    with LoopbackHub() as server:
+        twinkle_registry.register(FakeHubs(), "fake_hub")
+        yield server
+    forget(None)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # the SDKs leave their connections to the garbage collector
+        gc.collect()

@@ -9,9 +9,10 @@ from tiny_model import make_model, make_tokenizer
 
 from twinkle.core.registry import Registry
 from twinkle.core.runtime.context import ProcessContext, current
-from twinkle.testing.pytest_plugin import component_repo, no_network, twinkle_registry
+from twinkle.testing.pytest_plugin import component_repo, fake_hub, no_network, trust_store, twinkle_registry
 
-__all__ = ["component_repo", "no_network", "twinkle_registry"]  # here too, for an environment that was installed before they were
+# Named here too, for an environment that was installed before their entry point was.
+__all__ = ["component_repo", "fake_hub", "no_network", "trust_store", "twinkle_registry"]
 
 collect_ignore = ["plugin_package"]  # a package of a stranger: test_plugin_package.py installs it and runs its tests
 

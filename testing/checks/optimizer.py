@@ -19,7 +19,7 @@ def _parameters() -> list[Parameter]:
     import torch
 
     generator = torch.Generator().manual_seed(1)
-    return [torch.nn.Parameter(torch.randn(shape, generator=generator, dtype=torch.float64)) for shape in ((3, 4), (5,))]
+    return [torch.nn.Parameter(torch.randn(shape, generator=generator)) for shape in ((3, 4), (5,))]
 
 
 def _loss(parameters: list[Parameter]) -> Tensor:
