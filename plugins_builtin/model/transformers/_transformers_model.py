@@ -108,6 +108,7 @@ class TransformersModel:
         self._attention = _attention_of(base)
         self._projection = separable_projection(base)
         self._scaler_config = dict(grad_scaler_config or {})
+        self._patches: list[tuple[PatchHandle, dict[str, str]]] = []
         self._active = _FULL_PARAMETER
         self.optimizer_group[_FULL_PARAMETER] = self._new_group(_FULL_PARAMETER, dict(base.named_parameters()), 1)
 
@@ -234,8 +235,7 @@ class TransformersModel:
         provenance = {"ref": identity.ref, "entry": identity.entry, "origin": "object"}
         if isinstance(patch_cls, str):
             provenance = resolve("patch", patch_cls).provenance()
-        for group in self.optimizer_group.values():
-            group.provenance[f"patch {identity.ref}"] = provenance
+        self._patches.append((handle, provenance))
         return handle
 
     # ---- a step
@@ -436,7 +436,9 @@ class TransformersModel:
     @remote_function(dispatch="all", collect="first")
     def get_train_configs(self, adapter_name: str | None = None) -> str:
         """What is trained, with what, and where each component comes from; several lines of text."""
-        return describe_training(self.model_id, self.model, self._base, self._group(adapter_name))
+        group = self._group(adapter_name)
+        self._note_patches(group)
+        return describe_training(self.model_id, self.model, self._base, group)
 
     @remote_function(dispatch="all", collect="first", sync=True)
     def get_state_dict(self, adapter_name: str | None = None) -> dict[str, Tensor]:
@@ -477,6 +479,7 @@ class TransformersModel:
         if warning is not None:
             warnings.warn(warning, stacklevel=2)
         target = Path(output_dir or DEFAULT_OUTPUT_DIR) / (name or f"checkpoint-step-{step}")
+        self._note_patches(group)
         template = self._template(group)
         tokenizer = None if template is None else template.tokenizer
         write_checkpoint(target, self.model, self._base, group, tokenizer, consumed_train_samples, save_optimizer)
@@ -571,6 +574,11 @@ class TransformersModel:
         if group is None:
             raise InvalidArgument(f"the model has no adapter {name!r}.{did_you_mean(name, self.optimizer_group)}")
         return group
+
+    def _note_patches(self, group: OptimizerGroup) -> None:
+        """The patches that are applied right now, whichever group was there when they were, in the provenance of ``group``."""
+        group.provenance = {role: fields for role, fields in group.provenance.items() if not role.startswith("patch ")}
+        group.provenance |= {f"patch {handle.identity.ref}": fields for handle, fields in self._patches if handle.is_applied}
 
     def _activate(self, adapter_name: str | None) -> OptimizerGroup:
         """The group, with its adapter and no other in the forward pass."""

@@ -624,3 +624,12 @@ def test_a_model_of_a_config_and_class(folder: Path) -> None:
 def test_a_model_that_cannot_be_loaded_is_told(folder: Path, make: Callable[[Path], Any], message: str) -> None:
     with pytest.raises(InvalidArgument, match=message):
         make(folder)
+
+
+def test_provenance_names_the_patches_that_are_applied(tiny_model_folder: Path) -> None:
+    model = TransformersModel(model_id=tiny_model_folder, mixed_precision="no")
+    handle = model.apply_patch("no_split_modules", module_names=("Qwen3DecoderLayer",))
+    model.add_adapter_to_model("late", LoraConfig(r=2, target_modules=["q_proj"]))
+    assert "patch no_split_modules: no_split_modules -> " in model.get_train_configs()
+    handle.revert()
+    assert "patch no_split_modules" not in model.get_train_configs()
