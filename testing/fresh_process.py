@@ -44,7 +44,7 @@ class _Job:
     kind: str
     ref: str
     init: bytes | None
-    """The pickled arguments; None where they cannot be pickled, and nothing is constructed."""
+    """The pickled arguments; None where they cannot be pickled. Without arguments nothing is constructed."""
     modules: tuple[str, ...]
     """What its declared dependencies are imported as."""
 
@@ -172,7 +172,7 @@ def _watch(job: _Job, context: ProcessContext) -> dict[str, Any]:
         resolved = resolve(job.kind, job.ref)
         before, loaded = _state(), set(sys.modules)
         known = {name.partition(".")[0] for name in loaded} | sys.stdlib_module_names | {"twinkle", "twinkle_components"}
-        init = pickle.loads(job.init) if job.init is not None else None  # our own bytes; a component among them is watched as well
+        init = _unpickled(job.init)
         is_armed.set()
         assert resolved.cls is not None
         added = sorted(name for name in set(sys.modules) - loaded if name.partition(".")[0] not in known)
@@ -182,6 +182,15 @@ def _watch(job: _Job, context: ProcessContext) -> dict[str, Any]:
         after = _state()
     changed = [name for name in before if before[name] != after[name]]
     return {"modules": added, "events": events, "changed": changed}
+
+
+def _unpickled(init: bytes | None) -> dict[str, Any] | None:
+    """The arguments, from our own parent; None where they hold something that only its test file defines."""
+    try:
+        arguments: dict[str, Any] | None = None if init is None else pickle.loads(init)
+    except (ImportError, AttributeError):
+        return None
+    return arguments
 
 
 def _state() -> dict[str, object]:
