@@ -8,9 +8,11 @@ from twinkle.cli.plugin_author import init, migrate, test
 from twinkle.cli.plugin_lock import diff, lock, outdated, remove, update, vendor
 from twinkle.cli.plugin_look import info, list_approved, verify, why
 from twinkle.cli.plugin_publish import pack_component, publish_component, validate
+from twinkle.cli.plugin_search import search
 from twinkle.cli.plugin_trust import revoke, trust
 
 app = typer.Typer(no_args_is_help=True, help="Components of hubs: look at them, approve them, pin them, publish them.")
+app.command("search")(search)
 app.command("trust")(trust)
 app.command("revoke")(revoke)
 app.command("list")(list_approved)

@@ -129,7 +129,7 @@ def write_scaffold(folder: Path, kind: str, name: str) -> list[str]:
         "twinkle-component.toml": _MANIFEST.format(project=name.replace("_", "-"), kind=kind, name=name, cls=cls),
         "impl.py": scaffold.code.format(cls=cls),
         "tests/test_conformance.py": _test(scaffold, kind, name),
-        "README.md": f"# {name}\n\nA {kind} for Twinkle. `twinkle plugin test` runs its tests, `twinkle plugin publish` publishes it.\n",
+        "README.md": _CARD.format(kind=kind, name=name),
         ".gitignore": "__pycache__/\n.pytest_cache/\n",
     }
     for path, text in files.items():
@@ -137,6 +137,19 @@ def write_scaffold(folder: Path, kind: str, name: str) -> list[str]:
         (folder / path).write_text(text, encoding="utf-8")
     return list(files)
 
+
+_CARD = """---
+library_name: twinkle
+license: apache-2.0
+tags:
+- twinkle-component
+- twinkle-{kind}
+---
+
+# {name}
+
+A {kind} for Twinkle. `twinkle plugin test` runs its tests, `twinkle plugin publish` publishes it.
+"""
 
 _MANIFEST = """schema = 1
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
+from twinkle.core.contracts.component_hub import COMPONENT_TAG
 from twinkle.hub_loader.errors import ForbiddenFile, InvalidManifest, NoComponent
 from twinkle.hub_loader.file_rule import check_listing, is_excluded
 from twinkle.hub_loader.hubs.file import IGNORED_FOLDERS
@@ -147,6 +148,6 @@ def _card(manifest: Manifest) -> bytes:
     kinds = sorted({component.kind for component in manifest.components})
     tags = "".join(f"- twinkle-{kind}\n" for kind in kinds)
     rows = "".join(f"- {component.kind} `{component.name}`\n" for component in manifest.components)
-    head = f"---\nlibrary_name: twinkle\nlicense: {(manifest.license or '').lower()}\ntags:\n- twinkle-component\n{tags}---\n"
+    head = f"---\nlibrary_name: twinkle\nlicense: {(manifest.license or '').lower()}\ntags:\n- {COMPONENT_TAG}\n{tags}---\n"
     load = "Look at it and approve it with `twinkle plugin trust <id>`, then use its id with the commit: `<scheme>://<owner>/<name>@<commit>#<name>`.\n"
     return f"{head}\n# {manifest.name}\n\n{manifest.summary}\n\n{rows}\n## How to load (pinned)\n\n{load}".encode()

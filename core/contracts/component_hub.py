@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+COMPONENT_TAG = "twinkle-component"
+"""The tag in the card of every repository that holds components: hubs list them by it."""
+
 Progress = Callable[[int], None]
 """Told how many more bytes arrived; what it raises ends the transfer."""
 
@@ -43,6 +46,26 @@ class Refs:
     """Branch or tag -> commit."""
     history: frozenset[str] | None = None
     """Every commit that a branch or tag reaches; None where the hub does not tell."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Found:
+    """A repository that a hub lists. Nothing of it is believed: the texts are a stranger's."""
+
+    repo: str
+    """``owner/name``."""
+    summary: str
+    updated: str | None = None
+    """ISO 8601, where the hub tells it."""
+
+
+@runtime_checkable
+class HubSearcher(Protocol):
+    """Finds repositories of components. Optional: a hub without it is read all the same."""
+
+    @abstractmethod
+    def search(self, query: str, limit: int) -> Sequence[Found]:
+        """At most ``limit`` repositories with the tag ``twinkle-component`` that match ``query``; raises ``HubUnavailable``."""
 
 
 @runtime_checkable

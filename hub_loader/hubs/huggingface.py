@@ -8,10 +8,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from twinkle.core.contracts.component_hub import Commit, Entry, Progress, Refs
+from twinkle.core.contracts.component_hub import COMPONENT_TAG, Commit, Entry, Found, Progress, Refs
 from twinkle.core.contracts.hub import RepoType
 from twinkle.core.errors import HubUnavailable, MissingExtra, TwinkleError
 from twinkle.core.refs import HubRef
+from twinkle.hub_loader.card_tag import has_component_tag, kinds_of
 from twinkle.hub_loader.errors import RevisionNotFound
 
 if TYPE_CHECKING:
@@ -56,6 +57,22 @@ class HuggingFaceHub:
             api.create_repo(repo, private=private, exist_ok=True)
             done = api.upload_folder(repo_id=repo, folder_path=folder, commit_message=message)
         return str(done.oid)
+
+    # ---- components: find
+
+    def search(self, query: str, limit: int) -> Sequence[Found]:
+        """By the card's tag; the list has no summary, so the kinds stand for it."""
+        with _answers(f"hf://: search for {query!r}"):
+            found = list(self._api().list_models(filter=COMPONENT_TAG, search=query, limit=limit, expand=["lastModified", "tags"]))
+        return [
+            Found(
+                repo=item.id,
+                summary=kinds_of(item.tags or ()),
+                updated=None if item.last_modified is None else item.last_modified.isoformat(),
+            )
+            for item in found
+            if has_component_tag(item.tags or ())
+        ]
 
     # ---- components: read
 

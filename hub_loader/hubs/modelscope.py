@@ -14,14 +14,16 @@ import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from http.client import HTTPMessage
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from twinkle.core.contracts.component_hub import Commit, Entry, Progress, Refs
+from twinkle.core.contracts.component_hub import COMPONENT_TAG, Commit, Entry, Found, Progress, Refs
 from twinkle.core.contracts.hub import RepoType
 from twinkle.core.errors import HubUnavailable, MissingExtra, TwinkleError
 from twinkle.core.refs import HubRef
+from twinkle.hub_loader.card_tag import has_component_tag, kinds_of
 from twinkle.hub_loader.errors import RevisionNotFound
 
 if TYPE_CHECKING:
@@ -69,6 +71,22 @@ class ModelScopeHub:
         with _answers(f"ms://{repo}"), redirect_stdout(sys.stderr):
             mine._api().upload_folder(repo, "model", str(folder), commit_message=message, use_cache=False)
         return mine.resolve(repo, None).id
+
+    # ---- components: find
+
+    def search(self, query: str, limit: int) -> Sequence[Found]:
+        """By the card's tag, which the service calls a custom tag."""
+        with _answers(f"ms://: search for {query!r}"):
+            found = self._api().list_repos("model", search=query, page_size=limit, custom_tag=COMPONENT_TAG).items
+        return [
+            Found(
+                repo=str(item.id),
+                summary=item.description or kinds_of(item.tags),
+                updated=item.last_modified.isoformat() if isinstance(item.last_modified, datetime) else None,
+            )
+            for item in found
+            if has_component_tag(item.tags)
+        ]
 
     # ---- components: read
 

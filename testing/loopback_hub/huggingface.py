@@ -8,6 +8,7 @@ import re
 from typing import Any
 
 from twinkle.testing.loopback_hub.answer import Answer, Question, json_answer
+from twinkle.testing.loopback_hub.listing import huggingface_list
 from twinkle.testing.loopback_hub.repository import Repository, StoredCommit, git_blob
 from twinkle.testing.loopback_hub.state import HubState
 
@@ -21,6 +22,8 @@ def answer(hub: HubState, question: Question) -> Answer | None:
         return json_answer({"errors": [], "warnings": []})
     if path == "/api/repos/create":
         return _create(hub, question.json())
+    if path == "/api/models" and question.method == "GET":
+        return huggingface_list(hub, question)
     if match := re.fullmatch(r"/api/(?:models|datasets)/(?P<repo>[^/]+/[^/]+)(?:/(?P<rest>.*))?", path):
         repository = hub.repositories.get(("hf", match["repo"]))
         if repository is None:

@@ -8,6 +8,7 @@ import re
 from typing import Any
 
 from twinkle.testing.loopback_hub.answer import Answer, Question, json_answer
+from twinkle.testing.loopback_hub.listing import modelscope_list
 from twinkle.testing.loopback_hub.repository import LINK, Repository
 from twinkle.testing.loopback_hub.state import HubState
 
@@ -35,6 +36,8 @@ def answer(hub: HubState, question: Question) -> Answer | None:
         if repository is None:
             return json_answer(_NO_REPO, 404)
         return _of_repository(hub, repository, (match["rest"] or ""), question)
+    if path == "/openapi/v1/models" and method == "GET":
+        return modelscope_list(hub, question)
     if path.startswith("/openapi/v1/models/"):
         found = hub.repositories.get(("ms", path.removeprefix("/openapi/v1/models/")))
         return json_answer({"success": True, "data": {"id": found.name}}) if found else json_answer({"success": False}, 404)

@@ -29,6 +29,7 @@ SURFACE = {
     "twinkle plugin publish": ["--allow-dirty", "--dry-run", "--json", "--public", "--to", "[FOLDER]"],
     "twinkle plugin remove": ["--json", "ID"],
     "twinkle plugin revoke": ["--json", "WHAT"],
+    "twinkle plugin search": ["--hub", "--json", "--limit", "QUERY"],
     "twinkle plugin test": ["--json", "[FOLDER]"],
     "twinkle plugin trust": ["--allow-unmerged", "--json", "--lock", "--no-lock", "--sha256", "[ID]"],
     "twinkle plugin update": ["--json", "ID"],
