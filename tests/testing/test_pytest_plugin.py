@@ -23,8 +23,11 @@ from twinkle.testing.pytest_plugin import ApprovedDigests
 LOSS = {"impl.py": "def nothing(inputs, outputs):\n    return 0.25\n"}
 
 
-def run_python(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-P", *arguments], cwd=folder, capture_output=True, text=True, timeout=120, check=False)
+def run_pytest(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """With the plugin by its module, so that it does not matter when this environment was installed."""
+    plugin = ("-p", "no:twinkle", "-p", "twinkle.testing.pytest_plugin", "-p", "no:cacheprovider")
+    command = [sys.executable, "-P", "-m", "pytest", *plugin, "-W", "error", "-q", *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
 
 
 def test_pytest_finds_the_plugin_by_its_entry_point() -> None:
@@ -36,7 +39,7 @@ def test_the_plugin_costs_a_pytest_run_nothing(tmp_path: Path) -> None:
     """Also where the run has nothing to do with Twinkle, and warnings are errors."""
     ours = "[name for name in sys.modules if name.split('.')[0] in ('twinkle', 'torch', 'numpy')]"
     (tmp_path / "test_other.py").write_text(f"import sys, json\ndef test_it():\n    print(json.dumps({ours}))\n")
-    done = run_python("-m", "pytest", "-p", "twinkle.testing.pytest_plugin", "-W", "error", "-q", "-s", str(tmp_path), folder=tmp_path)
+    done = run_pytest("-s", folder=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     loaded = set(json.loads(next(line for line in done.stdout.splitlines() if line.startswith("["))))
     assert loaded == {
@@ -122,9 +125,7 @@ def test_a_repository_tests_itself(component_repo: Callable[..., Path]) -> None:
     for name, expected in (("plain", {}), ("expected", {"loss:micro_batches_add_up": "a mean", "loss:is_pure": "no"})):
         files = {"impl.py": WRONG_LOSS, "tests/test_it.py": CONFORMANCE.format(expected=expected)}
         folder = component_repo(files, "loss mean impl:Mean", name=name)
-        outcomes[name] = run_python(
-            "-m", "pytest", "-p", "twinkle.testing.pytest_plugin", "-q", "-rfx", "-W", "error", "-p", "no:cacheprovider", folder=folder
-        )
+        outcomes[name] = run_pytest("-rfx", folder=folder)
     plain, surprised = outcomes["plain"].stdout, outcomes["expected"].stdout
     assert "1 failed" in plain and "loss:mean fails loss:micro_batches_add_up: micro-batches of (1, 1, 1, 1) sequences: sum" in plain
     assert "That is what makes a step independent of micro-batches, gradient accumulation and data-parallel ranks." in plain
