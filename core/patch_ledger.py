@@ -24,6 +24,12 @@ class PatchIdentity:
     """The arguments, as text."""
     instance: object = None
     """The object itself, where the user gave one."""
+    names: frozenset[str] = frozenset()
+    """What the manifests of other patches may call it."""
+    conflicts: frozenset[str] = frozenset()
+    """Names of patches that must not be applied beside it, on whatever target: patches change shared classes and modules."""
+    after: frozenset[str] = frozenset()
+    """Names of patches that come before it on the same target."""
 
     def is_same(self, other: PatchIdentity) -> bool:
         """The same code with the same arguments."""
@@ -90,7 +96,8 @@ class PatchLedger:
         """Runs a patch that writes to ``handle.journal``; an exception undoes what it had done. A patch that is there is counted.
 
         Raises:
-            PatchConflict: another version of it is applied to ``target``.
+            PatchConflict: another version of it is applied to ``target``; it or an applied patch names the other one as a conflict; or one
+                that is applied to ``target`` has to come after it.
         """
         with self._lock:
             for handle in self._handles:
@@ -102,6 +109,8 @@ class PatchLedger:
                         f"{identity.ref} ({identity.h1}) cannot be applied: {handle.identity.ref} with other bytes "
                         f"({handle.identity.h1}) already is; revert it first"
                     )
+            for handle in self._handles:
+                self._check_beside(identity, target, handle)
             handle = PatchHandle(identity, target, self)
             try:
                 run(handle)
@@ -126,6 +135,20 @@ class PatchLedger:
                 handle.journal.undo()
                 return
             handle.num_uses -= 1
+
+    def _check_beside(self, identity: PatchIdentity, target: Any, applied: PatchHandle) -> None:
+        other = applied.identity
+        for one, two in ((identity, other), (other, identity)):
+            if one.conflicts & two.names:
+                raise PatchConflict(
+                    f"{identity.ref} cannot be applied: {one.ref} says that it conflicts with {two.ref}, and {other.ref} is applied: "
+                    "revert it first"
+                )
+        if applied.target is target and other.after & identity.names:
+            raise PatchConflict(
+                f"{identity.ref} cannot be applied: {other.ref} is applied and says that it comes after {identity.ref}: "
+                f"revert {other.ref}, then apply {identity.ref} and {other.ref} in this order"
+            )
 
     def _culprit(self, handle: PatchHandle, change: Change) -> str:
         later = self._handles[self._handles.index(handle) + 1 :]

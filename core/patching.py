@@ -15,6 +15,7 @@ from twinkle.core.errors import PatchRefused
 from twinkle.core.legacy_patch import LegacyPatchObject, is_legacy_patch, modern_patch
 from twinkle.core.patch_journal import AttributePlace
 from twinkle.core.patch_ledger import PatchHandle, PatchIdentity
+from twinkle.core.refs import HubRef, NameRef, parse
 from twinkle.core.resolved import Resolved
 from twinkle.core.runtime.context import current
 
@@ -28,7 +29,7 @@ def apply_patch(patch: object, target: Any, /, **arguments: Any) -> PatchHandle:
     Raises:
         LookupError: no patch has this name.
         PatchRefused: the patch is not for these versions.
-        PatchConflict: other bytes of the same patch are applied to ``target``.
+        PatchConflict: other bytes of the same patch are applied to ``target``, or its manifest or that of an applied one speaks against it.
     """
     instance, identity = _build(patch, arguments)
     ledger = current().patches
@@ -76,8 +77,37 @@ def _build(patch: object, arguments: dict[str, Any]) -> tuple[Any, PatchIdentity
     instance = build_resolved(resolved, arguments)
     given = None if isinstance(patch, str | type | Resolved) else patch
     return instance, PatchIdentity(
-        ref=resolved.ref, entry=resolved.entry, repo=resolved.repo, h1=resolved.h1, init=repr(sorted(arguments.items())), instance=given
+        ref=resolved.ref,
+        entry=resolved.entry,
+        repo=resolved.repo,
+        h1=resolved.h1,
+        init=repr(sorted(arguments.items())),
+        instance=given,
+        names=frozenset(_names(resolved)),
+        conflicts=frozenset(map(_plain, resolved.conflicts)),
+        after=frozenset(map(_plain, resolved.after)),
     )
+
+
+def _names(resolved: Resolved) -> Iterator[str]:
+    """What a manifest may call this patch."""
+    yield resolved.name
+    if resolved.dist is not None:
+        yield f"{resolved.dist}/{resolved.name}"
+    if resolved.repo is not None:
+        yield resolved.repo
+        yield f"{resolved.repo}#{resolved.name}"
+
+
+def _plain(named: str) -> str:
+    """A name without its kind, a hub id without its revision: every revision is meant."""
+    match parse(named):
+        case HubRef() as ref:
+            return f"{ref.scheme}://{ref.repo_id}" + ("" if ref.component is None else f"#{ref.component}")
+        case NameRef() as ref:
+            return ref.name if ref.package is None else f"{ref.package}/{ref.name}"
+        case _:
+            return named
 
 
 def _copies(handle: PatchHandle) -> Iterator[str]:

@@ -31,6 +31,10 @@ class Resolved:
     version: str | None = None
     trust: str = "builtin"
     """Why this may run: "builtin", "installed", "local", "object", "lock:<line>" or "store:<when>"."""
+    conflicts: tuple[str, ...] = ()
+    """Patches: names and hub ids of those that must not be applied beside it, as its manifest says."""
+    after: tuple[str, ...] = ()
+    """Patches: names of those that have to be applied before it, where they are applied at all."""
     trace: tuple[str, ...] = ()
     """The decisions on the way, in order, for ``twinkle components why``."""
     given: Any = field(default=None, compare=False, repr=False)

@@ -26,6 +26,8 @@ class FoundEntry:
     """``module:Attribute``, or ``module:*`` for the only class of the kind."""
     version: str | None
     why: str
+    conflicts: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
 
 
 def find_entry(tree: ComponentTree, spec: KindSpec, component: str | None, where: str, root: PurePath) -> FoundEntry:
@@ -39,7 +41,14 @@ def find_entry(tree: ComponentTree, spec: KindSpec, component: str | None, where
     manifest = manifest_of(tree, where)
     if manifest is not None:
         listed = select_listed(manifest, spec.name, component, where)
-        return FoundEntry(name=listed.name, entry=listed.entry, version=manifest.version, why=f"{FILE_NAME} lists {listed.entry}")
+        return FoundEntry(
+            name=listed.name,
+            entry=listed.entry,
+            version=manifest.version,
+            why=f"{FILE_NAME} lists {listed.entry}",
+            conflicts=listed.conflicts,
+            after=listed.after,
+        )
     if len(tree.files) == 1 and root.suffix == ".py":
         module = root.stem
     elif "__init__.py" in tree.files:

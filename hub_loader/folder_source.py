@@ -46,6 +46,8 @@ class FolderSource:
             repo=str(root),
             h1=tree.h1,
             version=found.version,
+            conflicts=found.conflicts,
+            after=found.after,
             trust="local",
             trace=(f"{str(ref)!r} is a path of this machine", f"{tree.h1} of {len(tree.files)} files", found.why),
         )

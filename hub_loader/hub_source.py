@@ -54,6 +54,8 @@ class HubSource:
             commit=grant.commit,
             h1=grant.h1,
             version=found.version,
+            conflicts=found.conflicts,
+            after=found.after,
             trust=grant.why,
             trace=(f"{str(ref)!r} is a hub id", f"commit {grant.commit}, {grant.h1}, approved by {grant.why}", found.why),
         )

@@ -45,6 +45,10 @@ class ManifestComponent:
     tests: tuple[str, ...] = ()
     targets: Mapping[str, Any] = field(default_factory=dict)
     """Patches: what they touch, as ``package = "version range"``, ``modules``, ``reversible``, ``conflicts``, ``after``."""
+    conflicts: tuple[str, ...] = ()
+    """Patches: names and hub ids of those that must not be applied beside it."""
+    after: tuple[str, ...] = ()
+    """Patches: names of those that have to be applied before it, where they are applied at all."""
     params: Mapping[str, Any] = field(default_factory=dict)
     native: bool = False
 
@@ -147,8 +151,10 @@ def _component(item: Mapping[str, Any], where: str) -> ManifestComponent:
     if type(native) is not bool or (native and kind != "kernel"):
         raise InvalidManifest(f"{where}: native: expected true or false, and true for a kernel alone")
     targets = _table(item, "targets", where, optional=True)
-    for conflict in _strings(targets, "conflicts", where):
-        _check_conflict(conflict, where)
+    conflicts, after = _strings(targets, "conflicts", where), _strings(targets, "after", where)
+    for key, names in (("conflicts", conflicts), ("after", after)):
+        for name_or_id in names:
+            _check_named(key, name_or_id, where)
     return ManifestComponent(
         kind=kind,
         name=name,
@@ -156,6 +162,8 @@ def _component(item: Mapping[str, Any], where: str) -> ManifestComponent:
         api=api,
         tests=_strings(item, "tests", where),
         targets=MappingProxyType(targets),
+        conflicts=conflicts,
+        after=after,
         params=MappingProxyType(_table(item, "params", where, optional=True)),
         native=native,
     )
@@ -169,14 +177,14 @@ def _check_unique(components: tuple[ManifestComponent, ...], where: str) -> None
         seen.add((component.kind, component.name))
 
 
-def _check_conflict(conflict: str, where: str) -> None:
-    """``conflicts`` is the one place that names other components; the names are compared and never fetched."""
+def _check_named(key: str, text: str, where: str) -> None:
+    """``conflicts`` is the one place that names other repositories; the names are compared and never fetched."""
     try:
-        ref = parse(conflict)
+        ref = parse(text)
     except InvalidRef as error:
-        raise InvalidManifest(f"{where}: conflicts: {error}") from None
+        raise InvalidManifest(f"{where}: {key}: {error}") from None
     if not isinstance(ref, HubRef | NameRef):
-        raise InvalidManifest(f"{where}: conflicts: expected a name or a hub id, got {conflict!r}")
+        raise InvalidManifest(f"{where}: {key}: expected a name or a hub id, got {text!r}")
 
 
 def _check_stays_inside(table: Mapping[str, Any], where: str) -> None:
