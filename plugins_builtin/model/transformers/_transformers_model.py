@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextvars
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
@@ -39,9 +39,11 @@ from twinkle.plugins_builtin.model.transformers._checkpoint import (
     read_weights,
     write_checkpoint,
 )
+from twinkle.plugins_builtin.model.transformers._decay_group import decay_groups
 from twinkle.plugins_builtin.model.transformers._description import describe_training
 from twinkle.plugins_builtin.model.transformers._forward import Attention, run_forward
 from twinkle.plugins_builtin.model.transformers._loading import load_model
+from twinkle.plugins_builtin.model.transformers._micro_batch import MicroBatch, combined, micro_batches
 from twinkle.plugins_builtin.model.transformers._optimizer_group import ForwardResult, Metrics, OptimizerGroup
 from twinkle.plugins_builtin.model.transformers._output_projection import is_plain, separable_projection
 from twinkle.plugins_builtin.model.transformers._training_state import read_counters, restore_state
@@ -171,7 +173,7 @@ class TransformersModel:
             offered = {"params": params, "lr": lr, "weight_decay": weight_decay}
             if params is None:
                 takes_decay = "weight_decay" in named_parameters(resolved.cls)
-                offered["params"] = _decay_groups(group.named_parameters, weight_decay if takes_decay else None)
+                offered["params"] = decay_groups(group.named_parameters, weight_decay if takes_decay else None)
             group.optimizer = build_resolved(resolved, init, offered)
         else:
             group.optimizer = build_resolved(resolved, init)
@@ -252,7 +254,7 @@ class TransformersModel:
             ``logps`` ``[num_sequences, max_length]``: the log-probability of each label, 0 where there is none; more if the loss needs it.
         """
         group = self._activate(adapter_name)
-        batch = self._one_batch(inputs, group)
+        ((batch, _),) = self._micro_batches(inputs, group, None, {})
         group.begin_backward()
         with self._attending():
             group.last = self._forward(group, batch, temperature, is_training=True)
@@ -289,7 +291,7 @@ class TransformersModel:
                     group.feed(group.eval_metrics, result, arguments)
                 results.append(result)
         group.last = results[-1]
-        return _combined(results)
+        return combined(results)
 
     @remote_function(dispatch="all", collect="mean", sync=True)
     def calculate_loss(self, adapter_name: str | None = None, **loss_arguments: Any) -> float:
@@ -360,7 +362,7 @@ class TransformersModel:
                 results.append(result.detached())
                 group.pending.append((results[-1], arguments))
         group.engine.end_backward()
-        return _combined(results)
+        return combined(results)
 
     @remote_function(dispatch="all", collect="first", sync=True)
     def clip_grad_norm(self, max_grad_norm: float = 1.0, norm_type: float = 2.0, adapter_name: str | None = None) -> Tensor | None:
@@ -603,26 +605,11 @@ class TransformersModel:
         with context:
             yield
 
-    def _one_batch(self, inputs: Any, group: OptimizerGroup) -> FlatBatch:
-        batches = self._micro_batches(inputs, group, None, {})
-        return batches[0][0]
-
     def _micro_batches(
         self, inputs: Any, group: OptimizerGroup, micro_batch_size: int | None, loss_arguments: Mapping[str, Any]
-    ) -> list[tuple[FlatBatch, dict[str, Any]]]:
-        """``inputs`` as flat batches of at most ``micro_batch_size`` samples, each with its share of the loss arguments."""
-        if micro_batch_size is not None and micro_batch_size < 1:
-            raise InvalidArgument(f"micro_batch_size: expected a whole number of 1 or more, got {micro_batch_size}")
-        inputs = inputs() if callable(inputs) else inputs  # a lazy handle
-        if isinstance(inputs, Mapping) and isinstance(inputs.get("input_ids"), Tensor) and inputs["input_ids"].dim() == 2:
-            whole = FlatBatch.from_mapping(inputs, self._device)
-            parts = whole.split(micro_batch_size or whole.num_sequences)
-            return _with_shares(parts, [p.num_sequences for p in parts], loss_arguments)
-        samples = self._encoded([inputs] if isinstance(inputs, Mapping) else list(inputs), group)
-        size = micro_batch_size or len(samples)
-        chunks = [samples[first : first + size] for first in range(0, len(samples), size)]
-        batches = [FlatBatch.from_mapping(group.processor(chunk), self._device) for chunk in chunks]
-        return _with_shares(batches, [len(chunk) for chunk in chunks], loss_arguments)
+    ) -> list[MicroBatch]:
+        encode = partial(self._encoded, group=group)
+        return micro_batches(inputs, micro_batch_size, loss_arguments, encode, group.processor, self._device)
 
     def _encoded(self, samples: list[Any], group: OptimizerGroup) -> list[Any]:
         """Samples with token ids; trajectories go through the group's template."""
@@ -662,52 +649,7 @@ def _attention_of(model: PreTrainedModel) -> Attention:
     return "varlen" if model.config._attn_implementation == "sdpa" else "packed"
 
 
-def _decay_groups(parameters: Mapping[str, torch.nn.Parameter], weight_decay: float | None) -> list[dict[str, Any]]:
-    """Two parameter groups: matrices, and what has one dimension (biases and norms), which is not decayed."""
-    groups = []
-    for is_matrix, decay in ((True, weight_decay), (False, 0.0)):
-        members = {name: p for name, p in parameters.items() if (p.dim() > 1) == is_matrix and p.requires_grad}
-        if members:
-            options = {} if weight_decay is None else {"weight_decay": decay}
-            groups.append({"params": list(members.values()), "param_names": list(members), **options})
-    return groups
-
-
-def _with_shares(
-    batches: Sequence[FlatBatch], num_samples: Sequence[int], arguments: Mapping[str, Any]
-) -> list[tuple[FlatBatch, dict[str, Any]]]:
-    """Each batch with its part of those arguments that have one value a sample."""
-    total = sum(num_samples)
-    shared, first = [], 0
-    for batch, count in zip(batches, num_samples, strict=True):
-        share = {
-            name: value[first : first + count] if isinstance(value, list | tuple | Tensor) and len(value) == total else value
-            for name, value in arguments.items()
-        }
-        shared.append((batch, share))
-        first += count
-    return shared
-
-
 def _last(group: OptimizerGroup, method: str) -> ForwardResult:
     if group.last is None:
         raise InvalidArgument(f"{method} needs a forward pass: call forward(inputs=...) first")
     return group.last
-
-
-def _combined(results: Sequence[ForwardResult]) -> dict[str, Any]:
-    """``loss`` over all results, and their per-token outputs as padded tensors."""
-    outputs: dict[str, Any] = {}
-    longest = max(r.batch.max_length for r in results)
-    for name in ("logps", "entropies", "logits"):
-        parts = [r.outputs.mapping(r.batch, "padded").get(name) for r in results]
-        present = [p for p in parts if p is not None]
-        if len(present) == len(parts):
-            filled = [torch.nn.functional.pad(p, (*(0,) * (2 * (p.dim() - 2)), 0, longest - p.shape[1])) for p in present]
-            outputs[name] = torch.cat(filled)
-    terms = [r.terms for r in results if r.terms]
-    if terms:
-        denominators = [torch.stack([t[k].denominator for t in terms]).sum() for k in range(len(terms[0]))]
-        totals = [torch.stack([t[k].total.detach().double() for t in terms]).sum() for k in range(len(terms[0]))]
-        outputs["loss"] = float(sum(total / count.clamp(min=1.0) for total, count in zip(totals, denominators, strict=True)))
-    return outputs

@@ -1,0 +1,82 @@
+"""What a call was given, in parts that go through the model together; and what came of the parts, put together again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from twinkle.core.errors import InvalidArgument
+from twinkle.plugins_builtin.model.transformers._optimizer_group import ForwardResult
+from twinkle.plugins_builtin.processor._flat_batch import FlatBatch
+
+MicroBatch = tuple[FlatBatch, dict[str, Any]]
+"""A part, and its share of the loss arguments."""
+
+
+def micro_batches(
+    inputs: Any,
+    size: int | None,
+    loss_arguments: Mapping[str, Any],
+    encode: Callable[[list[Any]], list[Any]],
+    collate: Callable[[list[Any]], Mapping[str, Any]],
+    device: torch.device,
+) -> list[MicroBatch]:
+    """``inputs`` as flat batches of at most ``size`` samples.
+
+    Args:
+        inputs: samples, a single one, a collated batch, or a function that gives one of these.
+        size: None for all of them together.
+        encode: samples to samples with token ids.
+        collate: samples to a batch of tensors.
+
+    Raises:
+        InvalidArgument: ``size`` is not positive.
+        InvalidData: there is nothing to train on, or it is not what it should be.
+    """
+    if size is not None and size < 1:
+        raise InvalidArgument(f"micro_batch_size: expected a whole number of 1 or more, got {size}")
+    inputs = inputs() if callable(inputs) else inputs  # a lazy handle
+    if isinstance(inputs, Mapping) and isinstance(inputs.get("input_ids"), Tensor) and inputs["input_ids"].dim() == 2:
+        whole = FlatBatch.from_mapping(inputs, device)
+        parts = whole.split(size or whole.num_sequences)
+        return _with_shares(parts, [p.num_sequences for p in parts], loss_arguments)
+    samples = encode([inputs] if isinstance(inputs, Mapping) else list(inputs))
+    size = size or len(samples)
+    chunks = [samples[first : first + size] for first in range(0, len(samples), size)]
+    batches = [FlatBatch.from_mapping(collate(chunk), device) for chunk in chunks]
+    return _with_shares(batches, [len(chunk) for chunk in chunks], loss_arguments)
+
+
+def combined(results: Sequence[ForwardResult]) -> dict[str, Any]:
+    """``loss`` over all results, and their per-token outputs as padded tensors."""
+    outputs: dict[str, Any] = {}
+    longest = max(r.batch.max_length for r in results)
+    for name in ("logps", "entropies", "logits"):
+        parts = [r.outputs.mapping(r.batch, "padded").get(name) for r in results]
+        present = [p for p in parts if p is not None]
+        if len(present) == len(parts):
+            filled = [torch.nn.functional.pad(p, (*(0,) * (2 * (p.dim() - 2)), 0, longest - p.shape[1])) for p in present]
+            outputs[name] = torch.cat(filled)
+    terms = [r.terms for r in results if r.terms]
+    if terms:
+        denominators = [torch.stack([t[k].denominator for t in terms]).sum() for k in range(len(terms[0]))]
+        totals = [torch.stack([t[k].total.detach().double() for t in terms]).sum() for k in range(len(terms[0]))]
+        outputs["loss"] = float(sum(total / count.clamp(min=1.0) for total, count in zip(totals, denominators, strict=True)))
+    return outputs
+
+
+def _with_shares(batches: Sequence[FlatBatch], num_samples: Sequence[int], arguments: Mapping[str, Any]) -> list[MicroBatch]:
+    """Each batch with its part of those arguments that have one value a sample."""
+    total = sum(num_samples)
+    shared, first = [], 0
+    for batch, count in zip(batches, num_samples, strict=True):
+        share = {
+            name: value[first : first + count] if isinstance(value, list | tuple | Tensor) and len(value) == total else value
+            for name, value in arguments.items()
+        }
+        shared.append((batch, share))
+        first += count
+    return shared
