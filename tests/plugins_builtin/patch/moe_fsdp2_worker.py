@@ -1,7 +1,7 @@
 """One rank of two: a tiny Qwen3-MoE under FSDP2 makes one step, and rank 0 compares loss and weights with a step in one process.
 
-usage: moe_fsdp2_worker.py RANK PORT CASE PATCH     CASE: equal | unequal    PATCH: a patch's name or id, or "none"
-Prints one JSON line: the largest differences to the reference.
+usage: moe_fsdp2_worker.py RANK PORT CASE [PATCH ...]     CASE: equal | unequal    PATCH: a patch's name or id; each makes a run of its own
+Prints one JSON line: the largest differences to the reference, and those between the first run and the others.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Mapping
+from contextlib import nullcontext
 from datetime import timedelta
 from typing import Any
 
@@ -16,6 +18,8 @@ import torch
 import torch.distributed as dist
 from torch.distributed.fsdp import fully_shard
 from transformers import Qwen3MoeConfig, Qwen3MoeForCausalLM
+
+from twinkle.core.patching import apply_patch
 
 NUM_EXPERTS, TOP_K, LENGTH, LR = 8, 2, 4, 0.1
 
@@ -64,29 +68,41 @@ def step(model: Any, ids: torch.Tensor) -> float:
     return float(loss.detach())
 
 
-def main(rank: int, port: str, case: str, patch: str) -> None:
-    reference, model = make_model(), make_model()
-    ids = inputs_of(case, reference)
-    reference_loss = step(reference, ids)
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    dist.init_process_group("gloo", rank=rank, world_size=2, timeout=timedelta(seconds=20))
-    if patch != "none":
-        from twinkle.core.patching import apply_patch
-
-        handle = apply_patch(patch, model)
-        print(f"patched: {handle.is_applied} {handle.reason}", file=sys.stderr)
+def sharded_step(model: Any, ids: torch.Tensor) -> tuple[float, dict[str, torch.Tensor]]:
+    """The mean loss of all ranks, whose own row is ``ids``, and the whole weights after one step."""
     for layer in model.model.layers:
         for expert in layer.mlp.experts if isinstance(layer.mlp.experts, torch.nn.ModuleList) else []:
             fully_shard(expert)
         fully_shard(layer)
     fully_shard(model)
-    loss = torch.tensor(step(model, ids[rank : rank + 1]))
+    loss = torch.tensor(step(model, ids))
     dist.all_reduce(loss)
-    weights = {name: p.full_tensor().detach() for name, p in model.named_parameters()}
+    return float(loss) / dist.get_world_size(), {name: p.full_tensor().detach() for name, p in model.named_parameters()}
+
+
+def difference(got: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor]) -> float:
+    return max(float((got[name] - p.detach()).abs().max()) for name, p in expected.items())
+
+
+def main(rank: int, port: str, case: str, *patches: str) -> None:
+    reference = make_model()
+    ids = inputs_of(case, reference)
+    reference_loss = step(reference, ids)
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    dist.init_process_group("gloo", rank=rank, world_size=2, timeout=timedelta(seconds=20))
+    runs = []
+    for patch in patches or (None,):
+        model = make_model()
+        with nullcontext() if patch is None else apply_patch(patch, model):
+            runs.append(sharded_step(model, ids[rank : rank + 1]))
+        assert not any("forward" in vars(layer.mlp) for layer in model.model.layers), "the revert left something"
     if rank == 0:
-        expected = dict(reference.named_parameters())
-        worst = max(float((weights[name] - p.detach()).abs().max()) for name, p in expected.items())
-        print(json.dumps({"loss": abs(float(loss) / 2 - reference_loss), "weights": worst}), flush=True)
+        seen = {
+            "loss": max(abs(loss - reference_loss) for loss, _ in runs),
+            "weights": max(difference(weights, dict(reference.named_parameters())) for _, weights in runs),
+            "apart": max(difference(weights, runs[0][1]) for _, weights in runs),
+        }
+        print(json.dumps(seen), flush=True)
     dist.barrier()
     dist.destroy_process_group()
 

@@ -2,66 +2,22 @@
 
 from __future__ import annotations
 
-import json
-import os
-import socket
-import subprocess
-import sys
-import time
-from pathlib import Path
-
 import pytest
+from moe_ranks import needs_transformers_4, two_ranks
 from transformers import Qwen3MoeConfig, Qwen3MoeForCausalLM
 
 from twinkle.patch import apply_patch
-
-WORKER = Path(__file__).with_name("moe_fsdp2_worker.py")
-OVERLAY = Path(sys.prefix) / "overlay" / "transformers-4.57.6"
-needs_transformers_4 = pytest.mark.skipif(
-    not OVERLAY.is_dir(), reason="transformers 4.57.6 is not beside the environment: `make test` puts it there"
-)
 
 # One float32 step: sums in another order differ by some units of the last place of numbers below 1.
 EQUAL = 1e-6
 SEEN_WRONG = 1e-5
 
 
-def two_ranks(case: str, patch: str, overlay: Path | None = OVERLAY) -> dict[str, float] | None:
-    """The largest differences to one process; None where a rank aborted."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
-    environ = {**os.environ, "OMP_NUM_THREADS": "1", **({"PYTHONPATH": str(overlay)} if overlay else {})}
-    ranks = [
-        subprocess.Popen(
-            [sys.executable, str(WORKER), str(rank), port, case, patch],
-            env=environ,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in (0, 1)
-    ]
-    deadline_s = time.monotonic() + 120
-    while any(rank.poll() is None for rank in ranks) and time.monotonic() < deadline_s:
-        if any(rank.poll() for rank in ranks):  # the other one waits for it: no need to wait along
-            break
-        time.sleep(0.05)
-    for rank in ranks:
-        rank.kill()
-    outputs = [rank.communicate() for rank in ranks]
-    if any(rank.returncode for rank in ranks):
-        assert any("gloo" in error for _, error in outputs), outputs
-        return None
-    seen: dict[str, float] = json.loads(outputs[0][0])
-    return seen
-
-
 @needs_transformers_4
 @pytest.mark.slow
 def test_without_the_patch_the_run_aborts_or_is_silently_wrong() -> None:
-    assert two_ranks("unequal", "none") is None, "unequal numbers of experts must not reduce together"
-    wrong = two_ranks("equal", "none")
+    assert two_ranks("unequal") is None, "unequal numbers of experts must not reduce together"
+    wrong = two_ranks("equal")
     assert wrong is None or wrong["weights"] > SEEN_WRONG
 
 
@@ -76,7 +32,7 @@ def test_with_the_patch_two_ranks_equal_one_process(case: str) -> None:
 
 @pytest.mark.slow
 def test_transformers_5_needs_no_patch() -> None:
-    seen = two_ranks("unequal", "none", overlay=None)
+    seen = two_ranks("unequal", overlay=None)
     assert seen is not None
     assert seen["loss"] < EQUAL and seen["weights"] < EQUAL, seen
 
