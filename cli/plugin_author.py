@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +11,7 @@ from twinkle.cli.plugin_option import Folder, Json, print_json
 from twinkle.cli.scaffold import SCAFFOLDS, write_scaffold
 from twinkle.core.errors import InvalidArgument
 from twinkle.hub_loader.manifest import FILE_NAME
+from twinkle.hub_loader.own_test import run_tests
 
 Kind = Annotated[str, typer.Option("--kind", help=f"One of: {', '.join(SCAFFOLDS)}.")]
 Name = Annotated[str | None, typer.Option("--name", help="The component's name; without, that of the folder.")]
@@ -35,25 +34,10 @@ def init(
 
 def test(folder: Folder = Path("."), as_json: Json = False) -> None:
     """Runs the component's own tests with pytest, in a process of their own."""
-    tests = folder / "tests"
-    if not tests.is_dir():
-        raise InvalidArgument(f"{tests}: there are no tests; 'twinkle plugin init' shows how they look")
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-p",
-        "no:cacheprovider",
-        "--import-mode=importlib",
-        "--rootdir",
-        str(folder),
-        str(tests),
-    ]
-    done = subprocess.run(command, capture_output=as_json, text=True, check=False)
+    done = run_tests(folder, capture=as_json)
     if as_json:
-        print_json({"passed": done.returncode == 0, "output": done.stdout + done.stderr})
-    if done.returncode != 0:
+        print_json({"passed": done.passed, "output": done.output})
+    if not done.passed:
         raise typer.Exit(1)
 
 

@@ -12,6 +12,7 @@ from twinkle.core.contracts.component_hub import HubReader, HubWriter
 from twinkle.core.errors import HubUnavailable, InvalidArgument
 from twinkle.core.runtime.context import current
 from twinkle.hub_loader.component_hub import component_hub
+from twinkle.hub_loader.own_test import check_packed_tests
 from twinkle.hub_loader.pack import Pack, pack
 from twinkle.hub_loader.publish import publish
 from twinkle.hub_loader.scan import NO_FINDINGS, scan
@@ -20,6 +21,7 @@ To = Annotated[list[str], typer.Option("--to", metavar="ID", help="Where: ms://o
 Public = Annotated[bool, typer.Option("--public", help="Make new repositories public; without, they are private.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Check and show, upload nothing.")]
 AllowDirty = Annotated[bool, typer.Option("--allow-dirty", help="Publish although the folder differs from its git commit.")]
+NoTest = Annotated[bool, typer.Option("--no-test", help="Publish without running the component's tests; the result says so.")]
 
 
 def validate(folder: Folder = Path("."), as_json: Json = False) -> None:
@@ -38,15 +40,19 @@ def publish_component(
     public: Public = False,
     dry_run: DryRun = False,
     allow_dirty: AllowDirty = False,
+    no_test: NoTest = False,
     as_json: Json = False,
 ) -> None:
-    """Uploads a component in one commit, tags its version, fetches it again and compares. Private unless --public."""
+    """Runs the component's tests, uploads it in one commit, tags its version, fetches it again and compares. Private unless --public."""
     packed = pack(folder)
     refs = [hub_ref(text) for text in to]
     if packed.is_dirty and not allow_dirty:
         raise InvalidArgument(f"{folder} differs from its git commit: commit first, or say --allow-dirty, which the message records")
+    if not no_test:
+        check_packed_tests(packed, capture=as_json)
+    tests = "not run (--no-test)" if no_test else "passed"
     if dry_run:
-        _show(packed, as_json)
+        _show(packed, as_json, tests)
         return
     done = []
     for ref in refs:
@@ -55,19 +61,20 @@ def publish_component(
             raise HubUnavailable(f"{ref}: the plugin that serves {ref.scheme}:// cannot publish")
         done.append(publish(packed, hub, ref, private=not public, allow_dirty=allow_dirty))
     if as_json:
-        print_json([{"ref": item.ref, "h1": item.h1, "tag": item.tag} for item in done])
+        print_json([{"ref": item.ref, "h1": item.h1, "tag": item.tag, "tests": tests} for item in done])
         return
     for item in done:
-        print(f"published {item.tag}, {'public' if public else 'private where it is new'}\n  {item.ref}\n  {item.h1}")
+        print(f"published {item.tag}, {'public' if public else 'private where it is new'}, tests: {tests}\n  {item.ref}\n  {item.h1}")
 
 
-def _show(packed: Pack, as_json: bool) -> None:
+def _show(packed: Pack, as_json: bool, tests: str = "not run") -> None:
     findings = scan(packed.tree)
     if as_json:
         uploaded = {path: len(data) for path, data in packed.files.items()}
-        print_json({"h1": packed.tree.h1, "uploaded": uploaded, "component": list(packed.tree.files), "findings": findings})
+        print_json({"h1": packed.tree.h1, "uploaded": uploaded, "component": list(packed.tree.files), "findings": findings, "tests": tests})
         return
     print(f"{packed.manifest.name} {packed.manifest.version}\n{packed.tree.h1}")
     for path, data in sorted(packed.files.items()):
         print(f"  {len(data):>8}  {path}{'' if path in packed.tree.files else '  (uploaded, no part of the digest)'}")
     print("\n".join(f"  {finding}" for finding in findings) or f"  {NO_FINDINGS}")
+    print(f"  tests: {tests}")

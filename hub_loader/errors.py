@@ -25,6 +25,10 @@ class NoComponent(TwinkleError, LookupError):
     """A repository or folder has no component of the kind or name that is asked for."""
 
 
+class FailedTests(TwinkleError, RuntimeError):
+    """A component's own tests failed, so that it is not published."""
+
+
 class IncompatibleComponent(TwinkleError, ImportError):
     """The manifest asks for other versions than those that are installed."""
 

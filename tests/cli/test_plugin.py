@@ -20,7 +20,7 @@ from twinkle.core.errors import InvalidArgument, InvalidConfig
 from twinkle.core.hookspecs import hookimpl
 from twinkle.core.runtime.context import ProcessContext, use_context
 from twinkle.core.settings import Settings
-from twinkle.hub_loader.errors import UntrustedComponent
+from twinkle.hub_loader.errors import FailedTests, UntrustedComponent
 from twinkle.hub_loader.hubs.huggingface import HuggingFaceHub
 from twinkle.hub_loader.hubs.modelscope import ModelScopeHub
 from twinkle.hub_loader.tree import ComponentTree
@@ -49,7 +49,7 @@ class Plugin:
     @hookimpl
     def twinkle_hub(self, scheme: str) -> Hub | None:
         """The hub for ``scheme``."""
-        made = {"ms": ModelScopeHub, "hf": HuggingFaceHub}
+        made: dict[str, Any] = {"ms": ModelScopeHub, "hf": HuggingFaceHub}
         return made[scheme](endpoint=self.endpoint, token="t") if scheme in made else None
 
 
@@ -176,15 +176,31 @@ def test_publish_to_both_hubs_and_use_it_from_a_clean_home(hub: LoopbackHub, com
     folder = str(component("1.0"))
     h1 = run("validate", folder)["h1"]
     assert set(run("pack", folder)["uploaded"]) == {"README.md", "__init__.py", "twinkle-component.toml"}
-    run("publish", folder, "--to", "ms://me/x", "--to", "hf://me/x", "--dry-run")
+    run("publish", folder, "--to", "ms://me/x", "--to", "hf://me/x", "--dry-run", "--no-test")
     assert hub.log == []
-    published = run("publish", folder, "--to", "ms://me/x", "--to", "hf://me/x")
+    published = run("publish", folder, "--to", "ms://me/x", "--to", "hf://me/x", "--no-test")
+    assert {item["tests"] for item in published} == {"not run (--no-test)"}
     assert {item["h1"] for item in published} == {h1}
     with use_context(ProcessContext.fresh(Settings(home=tmp_path / "second"))) as second:
         second.registry.register(Plugin(hub.endpoint), "loopback")
         for item in published:
             run("trust", item["ref"], "--sha256", item["h1"])
             assert twinkle.build("loss", f"{item['ref']}#mine")(None, None) == 1
+
+
+def test_nothing_is_uploaded_before_the_tests_of_the_component_passed(hub: LoopbackHub, component: Callable[[str], Path]) -> None:
+    folder = component("1.0")
+    with pytest.raises(InvalidArgument, match="has no tests to publish"):
+        run("publish", str(folder), "--to", "ms://me/x", "--to", "hf://me/x")
+    (folder / "tests").mkdir()
+    test = folder / "tests" / "test_mine.py"
+    test.write_text("def test_mine():\n    assert 1 == 2, 'a marked failure'\n")
+    with pytest.raises(FailedTests, match="a marked failure"):
+        run("publish", str(folder), "--to", "ms://me/x", "--to", "hf://me/x")
+    assert hub.log == []
+    test.write_text("from pathlib import Path\n\n\ndef test_mine():\n    assert not Path('.hidden').exists()\n")
+    (folder / ".hidden").mkdir()  # is not uploaded, so it is not there where the tests run
+    assert {item["tests"] for item in run("publish", str(folder), "--to", "ms://me/x", "--to", "hf://me/x")} == {"passed"}
 
 
 def test_help_of_every_command_is_there() -> None:

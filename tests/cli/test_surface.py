@@ -26,7 +26,7 @@ SURFACE = {
     "twinkle plugin migrate": ["--class", "--json", "--kind", "[FOLDER]"],
     "twinkle plugin outdated": ["--json"],
     "twinkle plugin pack": ["--json", "[FOLDER]"],
-    "twinkle plugin publish": ["--allow-dirty", "--dry-run", "--json", "--public", "--to", "[FOLDER]"],
+    "twinkle plugin publish": ["--allow-dirty", "--dry-run", "--json", "--no-test", "--public", "--to", "[FOLDER]"],
     "twinkle plugin remove": ["--json", "ID"],
     "twinkle plugin revoke": ["--json", "WHAT"],
     "twinkle plugin search": ["--hub", "--json", "--limit", "QUERY"],
