@@ -16,16 +16,15 @@ FOLDER = "tests"
 
 
 @dataclass(frozen=True, kw_only=True)
-class TestRun:
+class Outcome:
     """What pytest said."""
 
-    __test__ = False  # pytest takes it for tests by its name
     passed: bool
     output: str
     """Empty where it went to the terminal."""
 
 
-def run_tests(folder: Path, *, capture: bool) -> TestRun:
+def run_tests(folder: Path, *, capture: bool) -> Outcome:
     """Runs ``folder/tests`` with pytest in a process of its own, whose current folder is ``folder``.
 
     Raises:
@@ -37,7 +36,7 @@ def run_tests(folder: Path, *, capture: bool) -> TestRun:
     options = ["-q", "-p", "no:cacheprovider", "--import-mode=importlib", "--rootdir", str(root)]
     command = [sys.executable, "-m", "pytest", *options, FOLDER]
     done = subprocess.run(command, capture_output=capture, text=True, check=False, cwd=root)
-    return TestRun(passed=done.returncode == 0, output=f"{done.stdout or ''}{done.stderr or ''}")
+    return Outcome(passed=done.returncode == 0, output=f"{done.stdout or ''}{done.stderr or ''}")
 
 
 def check_packed_tests(packed: Pack, *, capture: bool) -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from twinkle.cli.scaffold import write_scaffold
 from twinkle.core.errors import HubUnavailable
 from twinkle.core.runtime.context import ProcessContext
+from twinkle.hub_loader.pack import pack, pack_files
 from twinkle.hub_loader.search import search_hub
 from twinkle.testing.loopback_hub import Fault, LoopbackHub
 
-from .conftest import BOTH, loss_files, set_settings
+from .conftest import BOTH, loss_files, manifest, set_settings
 
 CARD = b"---\nlibrary_name: twinkle\ntags:\n- twinkle-component\n- twinkle-loss\n---\n\n# A loss\n"
 OTHER = b"---\nlibrary_name: transformers\ntags:\n- text-generation\n---\n"
@@ -53,3 +57,15 @@ def test_a_hub_that_answers_with_an_error_is_an_error(hub: LoopbackHub, context:
     hub.faults.append(Fault(kind="status", path="/models", status=400))
     with pytest.raises(HubUnavailable, match=rf"{scheme}://: search"):
         found(context, scheme, "loss")
+
+
+def test_what_init_and_publish_write_into_the_card_is_found(hub: LoopbackHub, context: ProcessContext, tmp_path: Path) -> None:
+    hub.repository(
+        "hf", "o/packed", dict(pack_files({"twinkle-component.toml": manifest("loss x impl:X").encode(), "impl.py": b"X = 1\n"}, "x").files)
+    )
+    write_scaffold(tmp_path / "mine", "reward", "mine")
+    hub.repository("hf", "o/scaffold", dict(pack(tmp_path / "mine").files))
+    assert [(str(ref), item.summary) for ref, item in search_hub("hf", "o/", 20, context)] == [
+        ("hf://o/packed", "loss"),
+        ("hf://o/scaffold", "reward"),
+    ]
