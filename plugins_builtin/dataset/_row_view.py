@@ -63,9 +63,7 @@ class RowView:
         others = iter([] if self._others is None else self._others.__getitems__([row for rows in bins for row in rows]))
         for rows in bins:
             places = self._places_of(rows)
-            sequence: dict[str, Any] = {
-                name: np.concatenate([column[place] for place in places]) for name, column in self._numbers.items()
-            }
+            sequence: dict[str, Any] = {name: np.concatenate([column[place] for place in places]) for name, column in self._numbers.items()}
             if self._others is not None:
                 mine = [next(others) for _ in rows]
                 sequence |= {column: _joined([row[column] for row in mine]) for column in mine[0]}

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class TrainMetric(Metric):
-    """``learning rate`` (per group where they differ), ``iters`` (optimizer steps), ``total time elapse``, ``speed``."""
+    """``learning rate`` (per group if they differ), ``iters`` (optimizer steps), ``total time elapse``; ``speed`` since the last reset."""
 
     require_logps: ClassVar[bool] = False
 
@@ -25,6 +25,7 @@ class TrainMetric(Metric):
         self.device_mesh = device_mesh
         self.process_group = process_group
         self._started_s = time.monotonic()
+        self._reset_s = self._started_s
         self._first_step: int | None = None
         self._step: int | None = None
         self._lr: Sequence[float] | float | None = None
@@ -52,11 +53,14 @@ class TrainMetric(Metric):
             values["iters"] = self._step
             text = f"{elapsed_s:.0f} seconds" if elapsed_s < 60 else f"{elapsed_s / 60:.1f} minutes"
             values["total time elapse"] = MetricValue(elapsed_s, text)
-            speed = (self._step - (self._first_step or 0)) / max(elapsed_s, 1e-9)
+            steps = self._step - (self._first_step or 0) + 1
+            speed = steps / max(time.monotonic() - self._reset_s, 1e-9)
             values["speed"] = MetricValue(speed, f"{speed:.2f} iters/s")
         return values
 
     def reset(self) -> None:
-        """Forgets the last values; the clock goes on."""
+        """Forgets the values, and what speed is measured from; the clock of the whole run goes on."""
+        self._reset_s = time.monotonic()
+        self._first_step = None
         self._lr = None
         self._step = None

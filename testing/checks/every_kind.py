@@ -24,9 +24,7 @@ from twinkle.testing.specimen import Specimen, loop_arguments
 MAX_IMPORTED_MODULES = 100
 """Modules that an import may add, its declared dependencies aside. A count, since a time depends on the machine: 100 take about 0.3 s."""
 
-_SENT = frozenset(
-    {"loss", "metric", "patch", "preprocessor", "filter", "processor", "reward", "advantage", "template", "environment"}
-)
+_SENT = frozenset({"loss", "metric", "patch", "preprocessor", "filter", "processor", "reward", "advantage", "template", "environment"})
 """Kinds whose instances go to workers. Those of the others are constructed where they live."""
 
 _GIVEN = frozenset({"device_mesh", "remote_group", "instance_id", "process_group", "params", "optimizer"})

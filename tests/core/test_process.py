@@ -77,9 +77,7 @@ def set_up_no_logging(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(logging.getLogger(), "handlers", [])
 
 
-def test_messages_are_shown_once_without_setting_up(
-    name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_messages_are_shown_once_without_setting_up(name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     set_up_no_logging(monkeypatch)
     assert get_logger(name) is get_logger(name)
     get_logger(name).info("loss %.1f", 2.5)

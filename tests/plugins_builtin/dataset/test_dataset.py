@@ -342,7 +342,7 @@ def test_cast_column_changes_the_type() -> None:
 
 @pytest.mark.parametrize("name", ["out.jsonl", "out.parquet", "out.csv"])
 def test_what_is_saved_can_be_read_again(tmp_path: Path, name: str) -> None:
-    rows = [{"n": 1, "t": "你好, \"x\""}, {"n": 2, "t": "b"}]
+    rows = [{"n": 1, "t": '你好, "x"'}, {"n": 2, "t": "b"}]
     Dataset(DatasetMeta(data=rows)).save_as(tmp_path / "deep" / name)
     assert list(Dataset(str(tmp_path / "deep" / name))) == rows
     assert [path.name for path in (tmp_path / "deep").iterdir()] == [name]

@@ -16,9 +16,7 @@ class GoodSampler:
     logprob = -1.5
 
     def sample(self, inputs: Any, sampling_params: Any = None, adapter_name: str = "", *, num_samples: int = 1) -> Any:
-        return SampleResponse(
-            sequences=[self.sequence(p, s, sampling_params) for p in range(len(inputs)) for s in range(num_samples)]
-        )
+        return SampleResponse(sequences=[self.sequence(p, s, sampling_params) for p in range(len(inputs)) for s in range(num_samples)])
 
     def sequence(self, prompt: int, sample: int, params: Any) -> SampledSequence:
         generator = self.generator(prompt, sample, params)
