@@ -258,7 +258,10 @@ def test_r37_a_name_of_two_packages_is_an_error_that_lists_both(monkeypatch: pyt
 
 def test_r38_an_editable_install_counts_once(monkeypatch: pytest.MonkeyPatch) -> None:
     points = [FakePoint(name, lambda: plugin_with(mine="json:JSONDecoder")) for name in ("my-pkg", "my_pkg")]
-    assert registry_with(monkeypatch, *points).resolve("loss", "mine").name == "mine"
+    registry = registry_with(monkeypatch, *points)
+    assert registry.resolve("loss", "mine").name == "mine"
+    assert len([plugin for plugin in registry.plugins if plugin.dist is not None]) == 1
+    assert registry.broken_plugins == ()
 
 
 def test_r39_a_builtin_is_not_shadowed(monkeypatch: pytest.MonkeyPatch) -> None:
