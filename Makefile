@@ -50,7 +50,11 @@ lint: $(VENV)/.dev  ## ruff
 types: $(VENV)/.dev  ## mypy, strict on every room
 	@$(BIN)/mypy
 
-bench: $(VENV)/.dev  ## every benchmark, as ratios
+$(VENV)/.bench: $(VENV)/.dev
+	@$(PIP) -e '.[bench]'
+	@touch $@
+
+bench: $(VENV)/.bench  ## every benchmark, as ratios
 	@for script in benchmarks/*.py; do echo "== $$script"; $(ONE_THREAD) $(BIN)/python $$script || exit 1; done
 
 docs: $(VENV)/.docs  ## the documents as a web site in build/docs; a broken link is an error
