@@ -17,6 +17,8 @@ from killed_run import NUM_BATCHES, PHASES, ROWS, SETUPS, Phase, Setup, run
 from tiny_training import batches
 
 NUM_KILLS = 20
+NUM_KILLS_OF_EACH = 3
+"""At least, in a step and in a save."""
 COMPARED = ("adapter_model.safetensors", "model.safetensors", "optimizer.safetensors", "rng_state.safetensors", "trainer_state.json")
 
 
@@ -101,14 +103,21 @@ def test_a_killed_run_ends_as_the_undisturbed_one(processes: ForkServerContext, 
     chance = random.Random(name)
     killed: Counter[Phase] = Counter()
     num_runs = 0
-    while killed.total() < NUM_KILLS or min(killed["step"], killed["save"]) < 3:
+
+    def next_phase() -> Phase | None:
+        """Where to kill next: anywhere until there were enough, then where there were too few; None when nothing is missing."""
+        if killed.total() < NUM_KILLS:
+            return chance.choice(PHASES)
+        phases: tuple[Phase, ...] = ("step", "save")
+        return next((phase for phase in phases if killed[phase] < NUM_KILLS_OF_EACH), None)
+
+    while next_phase() is not None:
         assert num_runs < 20, f"after {num_runs} runs only {killed} were killed"
         num_runs += 1
         lives = Lives(processes, SETUPS[name], model_folder, tmp_path / str(num_runs), undisturbed.durations_s)
         finished = False
         while not finished:
-            enough = killed.total() >= NUM_KILLS
-            kill_in = None if enough else chance.choice(PHASES)
+            kill_in = next_phase()
             died_in = lives.live(kill_in, 0 if kill_in == "load" else chance.randrange(3), chance.random())
             finished = died_in is None and (lives.output_dir / f"checkpoint-step-{NUM_BATCHES}").exists()
             if died_in is not None:
