@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,10 @@ from twinkle.testing.pytest_plugin import component_repo, fake_hub, no_network, 
 
 # Named here too, for an environment that was installed before their entry point was.
 __all__ = ["component_repo", "fake_hub", "no_network", "trust_store", "twinkle_registry"]
+
+# Triton reads this when a kernel is decorated, so it is set before any is imported: without a GPU kernels run in Triton's interpreter.
+if not Path("/dev/nvidiactl").exists():
+    os.environ["TRITON_INTERPRET"] = "1"
 
 collect_ignore = ["plugin_package"]  # a package of a stranger: test_plugin_package.py installs it and runs its tests
 
