@@ -1,0 +1,86 @@
+"""The gate of a SwiGLU block (Shazeer 2020, arXiv 2002.05202, eq. 6): ``silu(gate) * up``.
+
+With ``s = sigmoid(gate)`` and ``a = gate s``::
+
+    y = a up      d up = dy a      d gate = dy up s (1 + gate (1 - s))
+
+Only the two inputs are kept for the backward pass; ``a`` is made again from ``gate`` there, where separate operations keep it as a third tensor.
+Letters: I, the intermediate size.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from twinkle.kernels._row import fits_triton
+
+
+def swiglu(gate: Tensor, up: Tensor, *, overwrite: bool = False) -> Tensor:
+    """``silu(gate) * up``, element by element; differentiable in both.
+
+    In lower precisions ``silu(gate)`` is rounded to the dtype before the product, as transformers' modules do it.
+
+    Args:
+        gate: ``[..., I]``, float16, bfloat16, float32 or float64, of any strides.
+        up: in the shape and dtype of ``gate``.
+        overwrite: the backward pass may write into the storage of ``gate`` and ``up`` what it would allocate; the bytes that it moves
+            are the same. Safe where nobody reads the two after the backward pass. Autograd is told of it: another backward pass
+            through them, or another operation that kept them, raises RuntimeError instead of being wrong.
+    """
+    if gate.shape != up.shape or gate.dtype != up.dtype:
+        raise ValueError(
+            f"gate and up must agree in shape and dtype, got {tuple(gate.shape)} {gate.dtype} and {tuple(up.shape)} {up.dtype}"
+        )
+    if overwrite and gate.data_ptr() == up.data_ptr():
+        raise ValueError("overwrite needs gate and up in storage of their own, got one tensor for both")
+    y: Tensor = _SwiGLU.apply(gate, up, overwrite)  # type: ignore[no-untyped-call]
+    return y
+
+
+def swiglu_ref(gate: Tensor, up: Tensor) -> Tensor:
+    """The same by the formula, in float32 or wider and rounded nowhere."""
+    wide = torch.promote_types(gate.dtype, torch.float32)
+    return gate.to(wide) * torch.sigmoid(gate.to(wide)) * up.to(wide)
+
+
+def swiglu_forward(gate: Tensor, up: Tensor) -> Tensor:
+    """``silu(gate) * up`` with torch's own operations, in one allocation."""
+    return torch.nn.functional.silu(gate).mul_(up)
+
+
+def swiglu_backward(g_y: Tensor, gate: Tensor, up: Tensor, overwrite: bool) -> tuple[Tensor, Tensor]:
+    """``(dgate, dup)`` with torch's own operations."""
+    g_activation = up.mul_(g_y) if overwrite else up * g_y
+    g_up = torch.nn.functional.silu(gate).mul_(g_y)
+    g_gate = torch.ops.aten.silu_backward.grad_input(g_activation, gate, grad_input=g_activation)
+    return g_gate, g_up
+
+
+class _SwiGLU(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, gate: Tensor, up: Tensor, overwrite: bool) -> Tensor:
+        ctx.save_for_backward(gate, up)
+        ctx.overwrite = overwrite
+        if fits_triton(gate):
+            from twinkle.kernels import _swiglu_triton
+
+            return _swiglu_triton.swiglu_forward(gate, up)
+        return swiglu_forward(gate, up)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, g_y: Tensor) -> tuple[Tensor | None, ...]:
+        gate, up = ctx.saved_tensors
+        if fits_triton(gate):
+            from twinkle.kernels import _swiglu_triton
+
+            g_gate, g_up = _swiglu_triton.swiglu_backward(g_y, gate, up, ctx.overwrite)
+        else:
+            g_gate, g_up = swiglu_backward(g_y, gate, up, ctx.overwrite)
+        if ctx.overwrite:
+            torch.autograd.graph.increment_version([gate, up])
+        return g_gate, g_up, None
