@@ -20,6 +20,9 @@ Variant = Callable[[], float]
 OURS = "ours"
 """The variant that the others are compared with."""
 
+NUM_WARM_UPS = 2
+"""Calls of a variant before the first that counts."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Goal:
@@ -64,7 +67,8 @@ class Case:
     name: str
     """What distinguishes it from the other cases: ``"float32, 1024 tokens"``."""
     variants: Mapping[str, Variant]
-    """By name, :data:`OURS` among them. A peer that is not installed is missing; its goals are then reported as not judged."""
+    """By name, :data:`OURS` among them; none at all where only counts matter. A peer that is not installed is missing, and its goals are
+    then reported as not judged. A sample is the mean of as many calls as fill 20 ms, so each call must do the same work again."""
     check: Callable[[], None]
     """Raises AssertionError where ours does not do what the reference does. Runs before any timing."""
     goals: Sequence[Goal] = ()
@@ -82,3 +86,8 @@ def timed(call: Callable[[], object]) -> Variant:
         return time.perf_counter() - start
 
     return run
+
+
+def budget(seconds: float) -> Variant:
+    """A peer that takes exactly ``seconds``, for goals that are a time: ``Goal(peer="0.1 s", at_least=1)``. Depends on the machine."""
+    return lambda: seconds

@@ -1,0 +1,57 @@
+"""One benchmark in a process of its own, on one thread and one core: ``python -m benchmarks.child NAME ...``, called by the parent."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+
+import torch
+
+from benchmarks.calibration import calibrate
+from benchmarks.harness import run_cases
+from benchmarks.machine import commit, describe_machine, quietest_core
+from benchmarks.report import lines
+from benchmarks.result import BenchResult, CaseResult, append
+
+
+def main() -> None:
+    """Prints the lines of each case and appends the result to a file."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("bench")
+    parser.add_argument("--size", required=True, choices=["quick", "full"])
+    parser.add_argument("--pairs", required=True, type=int)
+    parser.add_argument("--goal-factor", required=True, type=float)
+    parser.add_argument("--into", required=True, type=Path)
+    arguments = parser.parse_args()
+
+    machine = describe_machine()  # before only one core is left
+    os.sched_setaffinity(0, {quietest_core()})
+    torch.set_num_threads(1)
+    module = importlib.import_module(f"benchmarks.{arguments.bench}")
+    first = calibrate()
+
+    def show(case: CaseResult) -> None:
+        print(*lines(arguments.bench, case), sep="\n", flush=True)
+
+    found = run_cases(module.cases(arguments.size), first, num_pairs=arguments.pairs, goal_factor=arguments.goal_factor, done=show)
+    drift = first.drift(calibrate())
+    result = BenchResult(
+        bench=arguments.bench,
+        size=arguments.size,
+        when=datetime.now(UTC).isoformat(timespec="seconds"),
+        command=f"python -m benchmarks {arguments.bench} --size {arguments.size} --pairs {arguments.pairs}",
+        commit=commit(),
+        machine=machine,
+        rates=first,
+        drift=drift,
+        noisy=False,
+        cases=found,
+    )
+    append(result, arguments.into)
+
+
+if __name__ == "__main__":
+    main()

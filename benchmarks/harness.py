@@ -1,0 +1,88 @@
+"""Runs the cases of a benchmark: check, counts, ours against itself, ours against each peer, and a verdict on each goal."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+from benchmarks.bench import OURS, Case, Count, Goal, Size
+from benchmarks.rates import Rates
+from benchmarks.ratio import Ratio, Side, ratio_of
+from benchmarks.result import CaseResult, PeerResult, Verdict
+from benchmarks.sidecar import SideCarError
+
+NUM_PAIRS: dict[Size, int] = {"quick": 10, "full": 30}
+GATE_FACTOR = 0.75
+"""What part of a goal a gate asks for."""
+
+
+def run_cases(
+    cases: Iterable[Case], rates: Rates, *, num_pairs: int, goal_factor: float = 1.0, done: Callable[[CaseResult], None]
+) -> list[CaseResult]:
+    """Runs one case after the other and hands each result to ``done`` before the next case is set up."""
+    results = []
+    for case in cases:
+        results.append(run_case(case, rates, num_pairs=num_pairs, goal_factor=goal_factor))
+        done(results[-1])
+    return results
+
+
+def run_case(case: Case, rates: Rates, *, num_pairs: int, goal_factor: float = 1.0) -> CaseResult:
+    """Nothing is timed where the check fails. A side-car that dies ends the case; an error of any other kind is raised."""
+    counts: Sequence[Count] = ()
+    try:
+        case.check()
+        counts = case.counts()
+        if not case.variants:
+            return CaseResult(name=case.name, counts=counts)
+        itself, ratios = _ratios(case.variants, num_pairs)
+    except (AssertionError, SideCarError) as error:
+        return CaseResult(name=case.name, counts=counts, failure=f"{type(error).__name__}: {error}")
+    floor_s = rates.floor_s(case.work)
+    return CaseResult(
+        name=case.name,
+        counts=counts,
+        itself=itself,
+        peers=_judged(case.goals, ratios, goal_factor=goal_factor, is_quiet=itself.is_one),
+        floor=floor_s / itself.ours_s if floor_s else None,
+        tokens_per_s=case.work.tokens / itself.ours_s if case.work.tokens else None,
+    )
+
+
+def _ratios(variants: Mapping[str, Callable[[], float]], num_pairs: int) -> tuple[Ratio, dict[str, Ratio]]:
+    """Ours against itself (twice where the first time finds a difference), and against each peer."""
+    sides = {name: Side.warmed_up(variant) for name, variant in variants.items()}
+    ours = sides.pop(OURS)
+    with _frozen_garbage():
+        itself = ratio_of(ours, ours, num_pairs)
+        if not itself.is_one:
+            itself = ratio_of(ours, ours, num_pairs)
+        return itself, {name: ratio_of(ours, peer, num_pairs) for name, peer in sides.items()}
+
+
+def _judged(goals: Sequence[Goal], ratios: Mapping[str, Ratio], *, goal_factor: float, is_quiet: bool) -> list[PeerResult]:
+    """A goal is reached where the upper end of the interval reaches it: noise alone makes no verdict."""
+    by_peer = {goal.peer: goal.at_least * goal_factor for goal in goals}
+    results = []
+    for peer in [*ratios, *(by_peer.keys() - ratios.keys())]:
+        ratio, goal = ratios.get(peer), by_peer.get(peer)
+        if goal is None:
+            verdict = Verdict.OK
+        elif ratio is None or not is_quiet:
+            verdict = Verdict.NOT_JUDGED
+        else:
+            verdict = Verdict.OK if ratio.high >= goal else Verdict.MISSED
+        results.append(PeerResult(peer=peer, ratio=ratio, goal=goal, verdict=verdict))
+    return results
+
+
+@contextmanager
+def _frozen_garbage() -> Iterator[None]:
+    """What is there already is not looked at by the garbage collector."""
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()

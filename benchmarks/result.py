@@ -1,0 +1,133 @@
+"""What a benchmark found, as it is printed, stored and judged."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from benchmarks.bench import Count, Size
+from benchmarks.rates import Rates
+from benchmarks.ratio import Ratio
+
+
+class Verdict(StrEnum):
+    """Of a goal, a case, or a whole run. The worst of the parts is that of the whole; later members are worse."""
+
+    OK = "OK"
+    NOT_JUDGED = "NOT JUDGED"
+    MISSED = "MISSED"
+    FAILED = "FAILED"
+
+    @property
+    def exit_code(self) -> int:
+        """Of a command that ends with this; 2 is left to wrong calls, as everywhere."""
+        return {Verdict.OK: 0, Verdict.NOT_JUDGED: 3, Verdict.MISSED: 1, Verdict.FAILED: 1}[self]
+
+
+def worst(verdicts: Iterable[Verdict]) -> Verdict:
+    """OK where there is none."""
+    return max(verdicts, key=list(Verdict).index, default=Verdict.OK)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PeerResult:
+    """Ours against one peer."""
+
+    peer: str
+    ratio: Ratio | None
+    """None: the peer is not installed."""
+    goal: float | None
+    verdict: Verdict
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CaseResult:
+    """One case. After a failed check there are neither counts nor peers."""
+
+    name: str
+    failure: str | None = None
+    """What the check or a side-car said."""
+    counts: Sequence[Count] = ()
+    itself: Ratio | None = None
+    """Ours against ours."""
+    peers: Sequence[PeerResult] = ()
+    floor: float | None = None
+    """The shortest possible time over ours: 1 cannot be beaten. None: the case names no work."""
+    tokens_per_s: float | None = None
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether ours took the time of ours, so that its other ratios mean something."""
+        return self.itself is None or self.itself.is_one
+
+    @property
+    def verdict(self) -> Verdict:
+        """Of the check, the counts, the quiet of the machine and the goals."""
+        holds = self.failure is None and all(count.holds for count in self.counts)
+        noise = Verdict.OK if self.is_quiet else Verdict.NOT_JUDGED
+        return worst([Verdict.OK if holds else Verdict.FAILED, noise, *(peer.verdict for peer in self.peers)])
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BenchResult:
+    """One run of one benchmark."""
+
+    bench: str
+    size: Size
+    when: str
+    """UTC, ISO 8601."""
+    command: str
+    commit: str
+    machine: Mapping[str, str]
+    rates: Rates
+    """At the start."""
+    drift: float
+    """The largest relative change of a rate until the end."""
+    noisy: bool
+    """Whether the rates changed too much in the second attempt too."""
+    cases: Sequence[CaseResult]
+
+    @property
+    def verdict(self) -> Verdict:
+        """Of its worst case."""
+        return worst(case.verdict for case in self.cases)
+
+    def to_json(self) -> str:
+        """One line."""
+        return json.dumps(asdict(self), allow_nan=False)
+
+
+def append(result: BenchResult, path: Path) -> None:
+    """Adds a line to the results in ``path``."""
+    with path.open("a", encoding="utf-8") as lines:
+        lines.write(result.to_json() + "\n")
+
+
+def newest(path: Path) -> list[BenchResult]:
+    """The last result of each benchmark in ``path``, by name."""
+    rows = [_bench_from(json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
+    last = {row.bench: row for row in rows}
+    return [last[name] for name in sorted(last)]
+
+
+def _bench_from(row: dict[str, Any]) -> BenchResult:
+    return BenchResult(**{**row, "rates": Rates(**row["rates"]), "cases": [_case_from(case) for case in row["cases"]]})
+
+
+def _case_from(row: dict[str, Any]) -> CaseResult:
+    parts = {
+        "counts": [Count(**count) for count in row["counts"]],
+        "itself": _ratio_from(row["itself"]),
+        "peers": [
+            PeerResult(**{**peer, "ratio": _ratio_from(peer["ratio"]), "verdict": Verdict(peer["verdict"])}) for peer in row["peers"]
+        ],
+    }
+    return CaseResult(**{**row, **parts})
+
+
+def _ratio_from(row: dict[str, Any] | None) -> Ratio | None:
+    return None if row is None else Ratio(**{**row, "quartiles": tuple(row["quartiles"])})

@@ -1,0 +1,51 @@
+"""Starts a benchmark in its child process, and once more where the machine changed meanwhile."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TextIO
+
+from benchmarks.bench import Size
+from benchmarks.machine import ROOT
+from benchmarks.rates import MAX_DRIFT
+from benchmarks.result import BenchResult, newest
+
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "RAYON_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+
+
+class BenchDied(RuntimeError):
+    """The child process of a benchmark ended with an error, which it has printed."""
+
+
+def run_bench(name: str, *, size: Size, num_pairs: int, goal_factor: float, shown_on: TextIO) -> BenchResult:
+    """What the child found. Its lines appear on ``shown_on`` while it runs.
+
+    Raises:
+        BenchDied: the child ended with an error.
+    """
+    options = ["--size", size, "--pairs", str(num_pairs), "--goal-factor", str(goal_factor)]
+    first = _run_child(name, options, shown_on)
+    if first.drift <= MAX_DRIFT:
+        return first
+    print(f"{name}: the rates of this machine changed by {first.drift:.0%} meanwhile; once more", file=shown_on, flush=True)
+    second = _run_child(name, options, shown_on)
+    if second.drift <= MAX_DRIFT:
+        return second
+    print(f"{name}: they changed again, by {second.drift:.0%}; this result is noisy", file=shown_on, flush=True)
+    return replace(second, noisy=True)
+
+
+def _run_child(name: str, options: list[str], shown_on: TextIO) -> BenchResult:
+    with TemporaryDirectory() as folder:
+        into = Path(folder) / "result.jsonl"
+        command = [sys.executable, "-m", "benchmarks.child", name, *options, "--into", str(into)]
+        code = subprocess.run(command, cwd=ROOT, env=os.environ | ONE_THREAD, stdout=shown_on, check=False).returncode
+        if code:
+            raise BenchDied(f"{name}: the benchmark ended with {code}, see above")
+        [result] = newest(into)
+        return result
