@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 # One thread a process: two test processes on two cores are then faster, and float sums do not depend on the thread count.
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
 
-.PHONY: help demo test test-fast lint types bench docs clean
+.PHONY: help demo test test-fast lint types bench bench-peers docs clean
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
@@ -54,8 +54,16 @@ $(VENV)/.bench: $(VENV)/.dev
 	@$(PIP) -e '.[bench]'
 	@touch $@
 
-bench: $(VENV)/.bench  ## every benchmark, as ratios
-	@for script in benchmarks/*.py; do echo "== $$script"; $(ONE_THREAD) $(BIN)/python $$script || exit 1; done
+# Peers have pins that clash with ours, so each has a folder that only its own side-car sees. Beside it stands what it imports and we lack.
+PEER_trl := trl==1.16.0
+PEER_twinkle-kit := twinkle-kit==0.5.1 pyzmq binpacking
+$(VENV)/peers/%: | $(VENV)/.dev
+	@$(PIP) --no-deps --target $@ $(PEER_$*)
+
+bench-peers: $(VENV)/peers/trl $(VENV)/peers/twinkle-kit  ## the packages that benchmarks compare with, into .venv/peers
+
+bench: $(VENV)/.bench bench-peers  ## the quick tier of every benchmark, as ratios
+	@$(BIN)/python -m benchmarks all
 
 docs: $(VENV)/.docs  ## the documents as a web site in build/docs; a broken link is an error
 	@$(BIN)/mkdocs build --strict --quiet
