@@ -44,7 +44,8 @@ class TrainMetric(Metric):
         """The values at the last step that was seen."""
         elapsed_s = time.monotonic() - self._started_s
         values: dict[str, Any] = {}
-        rates = [] if self._lr is None else list(self._lr) if isinstance(self._lr, Sequence) else [self._lr]
+        given = [] if self._lr is None else self._lr if isinstance(self._lr, Sequence) else [self._lr]
+        rates = [float(rate) for rate in given]
         if len(set(rates)) == 1:
             values["learning rate"] = MetricValue(rates[0], f"{rates[0]:.6e}")
         else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import torch
@@ -51,15 +52,22 @@ def loss_terms(result: Any, batch: FlatBatch, name: str) -> tuple[LossTerm, ...]
     if not total.requires_grad and torch.is_grad_enabled():
         raise ContractViolation(f"loss {name!r} has no gradient: it must be computed from the outputs, not from detached values")
     if not _is_zero(result.get("num_tokens", 0)):
-        denominator = torch.as_tensor(result["num_tokens"], dtype=torch.float64, device=total.device).detach()
-        return (LossTerm(total, denominator, domain),)
+        return (LossTerm(total, _denominator(result["num_tokens"], total.device), domain),)
     weight = {"token": batch.num_trained_tokens, "sequence": batch.num_sequences, "batch": 1}[domain]
-    return (LossTerm(total * weight, torch.tensor(float(weight), dtype=torch.float64, device=total.device), domain),)
+    return (LossTerm(total * weight, _denominator(weight, total.device), domain),)
 
 
 def mean_of(terms: tuple[LossTerm, ...]) -> Tensor:
     """The loss that ``terms`` amount to: each total over its own denominator, added up; float64 scalar without graph."""
-    return torch.stack([t.total.detach().double() / t.denominator.clamp(min=1.0) for t in terms]).sum()
+    means = [t.total.detach().double() / t.denominator.clamp(min=1.0) for t in terms]
+    return reduce(torch.add, means)
+
+
+def _denominator(num_tokens: Tensor | float, device: torch.device) -> Tensor:
+    """float64 scalar on ``device``, without waiting for it."""
+    if isinstance(num_tokens, Tensor):
+        return num_tokens.detach().to(device, torch.float64, non_blocking=True).reshape(())
+    return torch.full((), float(num_tokens), dtype=torch.float64, device=device)
 
 
 def _is_zero(num_tokens: Any) -> bool:

@@ -83,11 +83,12 @@ class StepEngine:
             raise InvalidArgument("the window was normalised already: call step() and zero_grad() before the next backward")
         if self._denominators and len(terms) != len(self._denominators):
             raise InvalidArgument(f"the loss gave {len(terms)} terms after {len(self._denominators)} in the same accumulation window")
-        if not self._denominators:
-            self._denominators = [torch.zeros_like(term.denominator) for term in terms]
+        if self._denominators:
+            self._denominators = [d + term.denominator for d, term in zip(self._denominators, terms, strict=True)]
+        else:
+            self._denominators = [term.denominator for term in terms]
             self._further_gradients = [[None] * len(self.parameters) for _ in terms[1:]]
         for index, term in enumerate(terms):
-            self._denominators[index] += term.denominator
             total = term.total if self.scaler is None else self.scaler.scale(term.total)
             is_last = index == len(terms) - 1
             if index == 0:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import accumulate
 from typing import Any
 
@@ -19,6 +19,7 @@ from torch import Tensor
 
 from twinkle.core.errors import InvalidData
 from twinkle.core.types import IGNORE_INDEX
+from twinkle.plugins_builtin.processor._deferred import Deferred
 
 TOKEN_COLUMNS = ("completion_mask", "loss_scale")
 """Columns beside ids, positions and labels that have one value a token and reach losses and metrics."""
@@ -38,10 +39,15 @@ class FlatBatch:
     """int64, shifted: the target of each position, -100 where none."""
     lengths: tuple[int, ...]
     """Tokens of each sequence, on the host."""
-    trained_index: Tensor
-    """int64 ``[N]``: the positions with a label, in order."""
+    trained: npt.NDArray[np.int64]
+    """``[N]``, on the host: the positions with a label, in order."""
     token_columns: Mapping[str, Tensor] = field(default_factory=dict)
     """More ``[T]`` columns, see :data:`TOKEN_COLUMNS`."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the tensors lie."""
+        return self.input_ids_T.device
 
     @property
     def num_sequences(self) -> int:
@@ -51,12 +57,12 @@ class FlatBatch:
     @property
     def num_tokens(self) -> int:
         """T."""
-        return sum(self.lengths)
+        return self.input_ids_T.shape[0]
 
     @property
     def num_trained_tokens(self) -> int:
         """N: how many positions have a label."""
-        return self.trained_index.shape[0]
+        return self.trained.size
 
     @property
     def max_length(self) -> int:
@@ -66,36 +72,43 @@ class FlatBatch:
     @cached_property
     def cu_seqlens(self) -> Tensor:
         """int32 ``[S + 1]``: where each sequence begins, and the end."""
-        return torch.tensor([0, *accumulate(self.lengths)], dtype=torch.int32, device=self.input_ids_T.device)
+        return to_device(np.array([0, *accumulate(self.lengths)], dtype=np.int32), self.device)
 
     @cached_property
-    def _is_token_BT(self) -> Tensor:
-        lengths = torch.tensor(self.lengths, device=self.input_ids_T.device)
-        return torch.arange(self.max_length, device=lengths.device) < lengths[:, None]
+    def trained_index(self) -> Tensor:
+        """int64 ``[N]``: :attr:`trained` on the device."""
+        return to_device(self.trained, self.device)
+
+    @cached_property
+    def padded_index(self) -> Tensor:
+        """int64 ``[T]``: the place of each token in a padded view ``[S * max_length]``."""
+        lengths = np.array(self.lengths)
+        shifts = np.arange(lengths.size) * self.max_length - (np.cumsum(lengths) - lengths)
+        return to_device(np.arange(self.num_tokens) + np.repeat(shifts, lengths), self.device)
 
     def pad(self, values_T: Tensor, fill: float) -> Tensor:
         """``values_T`` (``[T, ...]``) as ``[S, max_length, ...]``, right-padded with ``fill``; differentiable."""
-        padded = values_T.new_full((self.num_sequences, self.max_length, *values_T.shape[1:]), fill)
-        padded[self._is_token_BT] = values_T
-        return padded
+        places = (self.num_sequences * self.max_length, *values_T.shape[1:])
+        padded = values_T.new_full(places, fill).index_copy_(0, self.padded_index, values_T)
+        return padded.view(self.num_sequences, self.max_length, *values_T.shape[1:])
 
-    def padded(self) -> dict[str, Tensor]:
-        """The batch as ``[S, max_length]`` tensors, for a model or a loss that needs them."""
-        columns = {"input_ids": self.input_ids_T, "position_ids": self.position_ids_T, "labels": self.labels_T, **self.token_columns}
-        view = {name: self.pad(values, _PADDING[name]) for name, values in columns.items()}
-        return {**view, "attention_mask": self._is_token_BT.long()}
+    def padded(self) -> Mapping[str, Tensor]:
+        """The batch as ``[S, max_length]`` tensors, for a model or a loss that needs them; each made when it is read."""
+        columns = {name: partial(self.pad, values, _PADDING[name]) for name, values in self._columns().items()}
+        return Deferred({**columns, "attention_mask": lambda: self.pad(torch.ones_like(self.input_ids_T), 0)})
 
     def flat(self) -> dict[str, Any]:
         """The batch as ``[1, T]`` tensors with ``cu_seqlens``."""
-        columns = {"input_ids": self.input_ids_T, "position_ids": self.position_ids_T, "labels": self.labels_T, **self.token_columns}
-        return {**{name: values[None] for name, values in columns.items()}, "cu_seqlens": self.cu_seqlens}
+        return {**{name: values[None] for name, values in self._columns().items()}, "cu_seqlens": self.cu_seqlens}
+
+    def _columns(self) -> dict[str, Tensor]:
+        return {"input_ids": self.input_ids_T, "position_ids": self.position_ids_T, "labels": self.labels_T, **self.token_columns}
 
     def split(self, num_sequences: int) -> list[FlatBatch]:
         """Consecutive batches of at most ``num_sequences`` sequences, views of this one."""
         if num_sequences >= self.num_sequences:
             return [self]
         starts = [0, *accumulate(self.lengths)]
-        has_label = (self.labels_T != IGNORE_INDEX).cpu()
         parts = []
         for first in range(0, self.num_sequences, num_sequences):
             lengths = self.lengths[first : first + num_sequences]
@@ -106,7 +119,7 @@ class FlatBatch:
                     position_ids_T=self.position_ids_T[begin:end],
                     labels_T=self.labels_T[begin:end],
                     lengths=lengths,
-                    trained_index=has_label[begin:end].nonzero()[:, 0].to(self.trained_index.device),
+                    trained=self.trained[slice(*np.searchsorted(self.trained, (begin, end)))] - begin,
                     token_columns={name: values[begin:end] for name, values in self.token_columns.items()},
                 )
             )
@@ -130,12 +143,12 @@ class FlatBatch:
         lengths = tuple(length for row in rows for length in row.lengths)
         labels = np.concatenate([row.labels for row in rows])
         return cls(
-            input_ids_T=_to_device(np.concatenate([row.input_ids for row in rows]), device),
-            position_ids_T=_to_device(np.concatenate([row.position_ids for row in rows]), device),
-            labels_T=_to_device(labels, device),
+            input_ids_T=to_device(np.concatenate([row.input_ids for row in rows]), device),
+            position_ids_T=to_device(np.concatenate([row.position_ids for row in rows]), device),
+            labels_T=to_device(labels, device),
             lengths=lengths,
-            trained_index=_to_device(np.flatnonzero(labels != IGNORE_INDEX), device),
-            token_columns={name: _to_device(np.concatenate([row.columns[name] for row in rows]), device) for name in names},
+            trained=np.flatnonzero(labels != IGNORE_INDEX),
+            token_columns={name: to_device(np.concatenate([row.columns[name] for row in rows]), device) for name in names},
         )
 
     @classmethod
@@ -151,14 +164,16 @@ class FlatBatch:
             raise InvalidData(
                 f"a collated batch: expected 'input_ids' as a [batch, length] tensor, got {got}; its columns are {sorted(batch)}"
             )
-        columns = {name: batch[name] for name in ("labels", "position_ids", *TOKEN_COLUMNS) if batch.get(name) is not None}
-        mask = batch.get("attention_mask")
+        # From here on in numpy: rows are cut by masks, which as tensors would make the host wait for the device at each of them.
+        names = [name for name in ("input_ids", "labels", "position_ids", "attention_mask", *TOKEN_COLUMNS) if batch.get(name) is not None]
+        columns = {name: _host(batch[name]) for name in names}
+        mask = columns.pop("attention_mask", None)
         if mask is None and "position_ids" in columns:
             mask = columns["position_ids"] >= 0
         rows = []
         for index in range(ids.shape[0]):
-            row = {"input_ids": ids[index], **{name: values[index] for name, values in columns.items()}}
-            rows.append(row if mask is None else {name: values[mask[index].bool()] for name, values in row.items()})
+            row = {name: values[index] for name, values in columns.items()}
+            rows.append(row if mask is None else {name: values[mask[index].astype(bool)] for name, values in row.items()})
         return cls.from_features(rows, device)
 
 
@@ -197,10 +212,12 @@ class _Row:
         return cls(index, ids, position_ids, labels_array, lengths, columns)
 
 
+def _host(values: Any) -> npt.NDArray[Any]:
+    return values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
+
+
 def _array(values: Any, dtype: type[np.int64] | None) -> npt.NDArray[Any]:
-    if isinstance(values, Tensor):
-        values = values.detach().cpu().numpy()
-    return np.asarray(values, dtype=dtype).reshape(-1)
+    return np.asarray(_host(values), dtype=dtype).reshape(-1)
 
 
 def _kept(values: Any, kept: npt.NDArray[np.bool_]) -> Any:
@@ -210,7 +227,8 @@ def _kept(values: Any, kept: npt.NDArray[np.bool_]) -> Any:
     return values
 
 
-def _to_device(values: npt.NDArray[Any], device: torch.device | str) -> Tensor:
+def to_device(values: npt.NDArray[Any], device: torch.device | str) -> Tensor:
+    """``values`` as a tensor, copied so that the host does not wait for it."""
     tensor = torch.from_numpy(np.ascontiguousarray(values))
     if torch.device(device).type == "cuda":
         return tensor.pin_memory().to(device, non_blocking=True)

@@ -56,7 +56,7 @@ class InputProcessor:
         batch = FlatBatch.from_features(features)
         if self.padding_free:
             return batch.flat()
-        padded = batch.padded()
+        padded = dict(batch.padded())
         return padded if self.padding_side == "right" else {name: _left_padded(values, batch.lengths) for name, values in padded.items()}
 
 

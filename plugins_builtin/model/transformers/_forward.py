@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Any, Literal
 
 import torch
@@ -15,10 +15,13 @@ from transformers import PreTrainedModel
 from twinkle.kernels.linear_logprob import TokenDistribution, linear_logprob
 from twinkle.plugins_builtin.model.transformers._output_projection import hidden_states_as_logits
 from twinkle.plugins_builtin.model.transformers._varlen_attention import AttentionPlan
+from twinkle.plugins_builtin.processor._deferred import Deferred
 from twinkle.plugins_builtin.processor._flat_batch import FlatBatch
 
 Attention = Literal["varlen", "packed", "padded"]
 """How the model attends: by our plan; by its own implementation, which finds the boundaries in the positions; or on a padded view."""
+
+Layout = Literal["flat", "padded"]
 
 _DECLARATIONS = ("require_logits", "require_logps", "require_entropy", "require_predictions")
 
@@ -58,21 +61,27 @@ class FlatOutputs:
     aux_loss: Tensor | None = None
     """Load-balancing loss of a mixture of experts, times its coefficient, as transformers adds it to a loss of its own."""
 
-    def mapping(self, batch: FlatBatch, layout: Literal["flat", "padded"]) -> dict[str, Any]:
-        """The outputs as a loss reads them: ``[1, T]``, or ``[S, max_length]`` padded with 0."""
+    def computations(self, batch: FlatBatch, layout: Layout) -> dict[str, Callable[[], Tensor]]:
+        """How each output is made as a loss reads it: ``[1, T]``, or ``[S, max_length]`` padded with 0."""
         named = {"logps": self.logps_T, "entropies": self.entropies_T, "predictions": self.predictions_T, "logits": self.logits_TV}
-        fill = {"predictions": -1}
-        shaped: dict[str, Any] = {
-            name: values[None] if layout == "flat" else batch.pad(values, fill.get(name, 0))
-            for name, values in named.items()
-            if values is not None
-        }
-        return shaped if self.aux_loss is None else {**shaped, "aux_loss": self.aux_loss}
+        return {name: partial(_shaped, values, batch, layout, _FILL.get(name, 0)) for name, values in named.items() if values is not None}
+
+    def mapping(self, batch: FlatBatch, layout: Layout) -> Deferred:
+        """The outputs as a loss reads them."""
+        shaped = self.computations(batch, layout)
+        return Deferred(shaped if self.aux_loss is None else {**shaped, "aux_loss": lambda: self.aux_loss})
 
 
-def input_mapping(batch: FlatBatch, layout: Literal["flat", "padded"]) -> dict[str, Any]:
+_FILL = {"predictions": -1}
+
+
+def _shaped(values_T: Tensor, batch: FlatBatch, layout: Layout, fill: float) -> Tensor:
+    return values_T[None] if layout == "flat" else batch.pad(values_T, fill)
+
+
+def input_mapping(batch: FlatBatch, layout: Layout) -> Mapping[str, Any]:
     """The inputs as a loss or a metric reads them."""
-    return batch.flat() if layout == "flat" else dict(batch.padded())
+    return batch.flat() if layout == "flat" else batch.padded()
 
 
 def run_forward(
@@ -91,14 +100,14 @@ def run_forward(
     """
     if attention == "padded":
         outputs = _padded_outputs(model, batch)
-        logits_TV = outputs["logits"][batch.padded()["attention_mask"].bool()]
+        logits_TV = outputs["logits"].flatten(0, 1).index_select(0, batch.padded_index)
         return _from_logits(logits_TV, None, batch, needs, _aux_loss(base, outputs), temperature)
     index = None if needs.logits or not _keeps_logits(type(base).forward) else _positions(batch)
     arguments: dict[str, Any] = {"input_ids": batch.input_ids_T[None], "position_ids": batch.position_ids_T[None], "use_cache": False}
     if index is not None:
         arguments["logits_to_keep"] = index
     if attention == "varlen":
-        arguments["attention_plan"] = AttentionPlan.of(batch.lengths, batch.input_ids_T.device)
+        arguments["attention_plan"] = AttentionPlan.of(batch.lengths, batch.device)
     if index is None or projection is None:
         outputs = model(**arguments)
         return _from_logits(outputs["logits"][0], index, batch, needs, _aux_loss(base, outputs), temperature)
@@ -129,7 +138,7 @@ def _aux_loss(base: PreTrainedModel, outputs: Mapping[str, Any]) -> Tensor | Non
 
 def _positions(batch: FlatBatch) -> Tensor:
     """The labelled positions; the first one where there is none, so that the loss keeps its graph."""
-    return batch.trained_index if batch.num_trained_tokens else torch.zeros(1, dtype=torch.int64, device=batch.input_ids_T.device)
+    return batch.trained_index if batch.num_trained_tokens else torch.zeros(1, dtype=torch.int64, device=batch.device)
 
 
 def _from_logits(

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from twinkle.core.errors import InvalidArgument
+from twinkle.plugins_builtin.model._loss_term import LossTerm
 from twinkle.plugins_builtin.model.transformers._optimizer_group import ForwardResult
+from twinkle.plugins_builtin.processor._deferred import Deferred
 from twinkle.plugins_builtin.processor._flat_batch import FlatBatch
 
 MicroBatch = tuple[FlatBatch, dict[str, Any]]
@@ -50,22 +53,34 @@ def micro_batches(
     return _with_shares(batches, [len(chunk) for chunk in chunks], loss_arguments)
 
 
-def combined(results: Sequence[ForwardResult]) -> dict[str, Any]:
-    """``loss`` over all results, and their per-token outputs as padded tensors."""
-    outputs: dict[str, Any] = {}
-    longest = max(r.batch.max_length for r in results)
-    for name in ("logps", "entropies", "logits"):
-        parts = [r.outputs.mapping(r.batch, "padded").get(name) for r in results]
-        present = [p for p in parts if p is not None]
-        if len(present) == len(parts):
-            filled = [torch.nn.functional.pad(p, (*(0,) * (2 * (p.dim() - 2)), 0, longest - p.shape[1])) for p in present]
-            outputs[name] = torch.cat(filled)
-    terms = [r.terms for r in results if r.terms]
-    if terms:
-        denominators = [torch.stack([t[k].denominator for t in terms]).sum() for k in range(len(terms[0]))]
-        totals = [torch.stack([t[k].total.detach().double() for t in terms]).sum() for k in range(len(terms[0]))]
-        outputs["loss"] = float(sum(total / count.clamp(min=1.0) for total, count in zip(totals, denominators, strict=True)))
-    return outputs
+def combined(results: Sequence[ForwardResult]) -> Deferred:
+    """``loss`` over all results, and their per-token outputs as padded tensors; each is computed when it is read."""
+    parts = [result.outputs.computations(result.batch, "padded") for result in results]
+    computations: dict[str, Callable[[], Any]] = {
+        name: partial(_stacked, [part[name] for part in parts])
+        for name in ("logps", "entropies", "logits")
+        if all(name in part for part in parts)
+    }
+    terms = [result.terms for result in results if result.terms]
+    return Deferred({**computations, "loss": partial(_mean_loss, terms)} if terms else computations)
+
+
+def _stacked(parts: Sequence[Callable[[], Tensor]]) -> Tensor:
+    """``[S_m, L_m, ...]`` one below the other, those that are shorter padded with 0."""
+    padded = [part() for part in parts]
+    longest = max(p.shape[1] for p in padded)
+    filled = [torch.nn.functional.pad(p, (*(0,) * (2 * (p.dim() - 2)), 0, longest - p.shape[1])) for p in padded]
+    return torch.cat(filled)
+
+
+def _mean_loss(terms: Sequence[tuple[LossTerm, ...]]) -> float:
+    """Each term's totals of all micro-batches over its denominators, added up."""
+    loss = 0.0
+    for of_term in zip(*terms, strict=True):
+        totals = torch.stack([term.total.detach().double() for term in of_term])
+        denominators = torch.stack([term.denominator for term in of_term])
+        loss += float(totals.sum() / denominators.sum().clamp(min=1.0))
+    return loss
 
 
 def _with_shares(batches: Sequence[FlatBatch], num_samples: Sequence[int], arguments: Mapping[str, Any]) -> list[MicroBatch]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,7 +14,8 @@ from twinkle.core.signature import named_parameters, takes_any_keyword
 from twinkle.core.suggestion import did_you_mean
 from twinkle.plugins_builtin.model._loss_term import LossTerm, loss_terms, mean_of
 from twinkle.plugins_builtin.model._step_engine import StepEngine
-from twinkle.plugins_builtin.model.transformers._forward import FlatOutputs, Needs, input_mapping
+from twinkle.plugins_builtin.model.transformers._forward import FlatOutputs, Layout, Needs, input_mapping
+from twinkle.plugins_builtin.processor._deferred import Deferred
 from twinkle.plugins_builtin.processor._flat_batch import FlatBatch
 
 Metrics = dict[str, Any]
@@ -68,14 +69,14 @@ class OptimizerGroup:
         return Needs.of([self.loss, *metrics])
 
     @property
-    def layout(self) -> Literal["flat", "padded"]:
+    def layout(self) -> Layout:
         """The layout that the loss reads; a plain function reads padded tensors."""
-        layout: Literal["flat", "padded"] = getattr(self.loss, "layout", "padded")
+        layout: Layout = getattr(self.loss, "layout", "padded")
         return layout
 
     def check_loss_arguments(self, given: Mapping[str, Any], own: Sequence[str]) -> None:
         """Raises :class:`InvalidArgument` where neither the loss nor the method (whose own arguments are ``own``) takes a name."""
-        if takes_any_keyword(self.loss):
+        if not given or takes_any_keyword(self.loss):
             return
         known = list(named_parameters(self.loss))[2:]
         for name in given:
@@ -100,15 +101,14 @@ class OptimizerGroup:
 
     def feed(self, metrics: Sequence[Any], result: ForwardResult, arguments: Mapping[str, Any]) -> None:
         """Gives ``result`` to ``metrics``, with those further arguments that each of them names."""
-        if not metrics:
-            return
         inputs = input_mapping(result.batch, "padded")
-        outputs = result.outputs.mapping(result.batch, "padded")
+        computations: dict[str, Callable[[], Tensor]] = result.outputs.computations(result.batch, "padded")
         if result.terms:
-            outputs["num_tokens"] = result.terms[0].denominator
-            outputs["loss"] = mean_of(result.terms) * outputs["num_tokens"]
+            num_tokens = result.terms[0].denominator
+            computations |= {"num_tokens": lambda: num_tokens, "loss": lambda: mean_of(result.terms) * num_tokens}
+        outputs = Deferred(computations)
         offered = {
-            "lr": None if self.optimizer is None else [float(g["lr"]) for g in self.optimizer.param_groups],
+            "lr": None if self.optimizer is None else [_rate(g["lr"]) for g in self.optimizer.param_groups],
             "step": self.engine.num_steps,
             "gradient_accumulation_steps": self.engine.gradient_accumulation_steps,
             "grad_norm": self.grad_norm if metrics is self.train_metrics else None,
@@ -152,3 +152,8 @@ class OptimizerGroup:
             f"the learning-rate schedule was given num_training_steps={planned}; {batches} batches made {steps} optimizer steps, which "
             f"is what a schedule counts. If the data ends here it has not finished: pass num_training_steps={steps}"
         )
+
+
+def _rate(lr: float | Tensor) -> float | Tensor:
+    """``lr`` as it is now; one that is a tensor (of a capturable optimizer) changes in place and is not waited for."""
+    return lr.clone() if isinstance(lr, Tensor) else float(lr)

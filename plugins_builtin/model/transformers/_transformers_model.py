@@ -243,7 +243,7 @@ class TransformersModel:
     # ---- a step
 
     @remote_function(dispatch="slice_dp", collect="flatten", sync=True)
-    def forward(self, *, inputs: Any, adapter_name: str | None = None, temperature: float = 1.0) -> dict[str, Any]:
+    def forward(self, *, inputs: Any, adapter_name: str | None = None, temperature: float = 1.0) -> Mapping[str, Any]:
         """One forward pass in train mode; ``calculate_loss`` and ``backward`` go on with it.
 
         Args:
@@ -270,7 +270,7 @@ class TransformersModel:
         temperature: float = 1.0,
         disable_lora: bool = False,
         **loss_arguments: Any,
-    ) -> dict[str, Any]:
+    ) -> Mapping[str, Any]:
         """A forward pass without gradients, in eval mode; it feeds the evaluation metrics.
 
         Args:
@@ -331,7 +331,7 @@ class TransformersModel:
         gradient_accumulation_steps: int | None = None,
         temperature: float = 1.0,
         **loss_arguments: Any,
-    ) -> dict[str, Any]:
+    ) -> Mapping[str, Any]:
         """Loss and gradients of ``inputs``: forward, loss and backward of each micro-batch.
 
         Args:
@@ -340,7 +340,8 @@ class TransformersModel:
             loss_arguments: for the loss, by name; one with a value per sample is split along.
 
         Returns:
-            ``loss``, the mean over ``inputs`` as a float, and ``logps`` as :meth:`forward`.
+            ``loss``, the mean over ``inputs`` as a float, and ``logps`` as :meth:`forward`. Each is computed when it is read: a loop that
+            reads the loss now and then waits for the device no more often.
         """
         group = self._activate(adapter_name)
         own = ("inputs", "adapter_name", "micro_batch_size", "gradient_accumulation_steps", "temperature")
