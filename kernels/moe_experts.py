@@ -113,7 +113,7 @@ class _MoeExperts(torch.autograd.Function):
         silu_SI = silu(gate_SI)
 
         g_out_SH = g_out_TH.index_select(0, token_S)
-        h_SI = silu_SI * up_SI if needs_down or needs_weight else None
+        h_SI = silu_SI * up_SI
         g_hidden_TH = g_gate_up_EJH = g_down_EHI = g_weight_TK = None
         if needs_hidden or needs_gate_up or needs_weight:
             a_SI = _multiply_rows(g_out_SH, down_EHI, ends_E)
@@ -186,7 +186,9 @@ def _multiply_rows(a_SA: Tensor, weight_EAB: Tensor, ends_E: Tensor) -> Tensor:
         return torch.nn.functional.grouped_mm(a_SA, weight_EAB, offs=ends_E)
     product_SB = a_SA.new_empty(a_SA.shape[0], weight_EAB.shape[2])
     sizes = _group_sizes(ends_E)
-    for a_nA, weight_AB, product_nB in zip(a_SA.split(sizes), weight_EAB.unbind(), product_SB.split(sizes), strict=True):
+    for a_nA, weight_AB, product_nB in zip(
+        a_SA.split_with_sizes(sizes), weight_EAB.unbind(), product_SB.split_with_sizes(sizes), strict=True
+    ):
         torch.mm(a_nA, weight_AB, out=product_nB)
     return product_SB
 
@@ -203,6 +205,6 @@ def _multiply_groups(a_SA: Tensor, b_SB: Tensor, ends_E: Tensor) -> Tensor:
     # On the CPU the same call makes the same products, but into memory of its own, page by page.
     product_EAB = _huge_page.empty((ends_E.shape[0], a_SA.shape[1], b_SB.shape[1]), a_SA.dtype, a_SA.device)
     sizes = _group_sizes(ends_E)
-    for a_nA, b_nB, product_AB in zip(a_SA.split(sizes), b_SB.split(sizes), product_EAB.unbind(), strict=True):
+    for a_nA, b_nB, product_AB in zip(a_SA.split_with_sizes(sizes), b_SB.split_with_sizes(sizes), product_EAB.unbind(), strict=True):
         torch.mm(a_nA.T, b_nB, out=product_AB)
     return product_EAB
