@@ -19,6 +19,7 @@ Letters: N tokens, C tokens of a chunk, H hidden size, V vocabulary or a tile of
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import torch
@@ -33,8 +34,8 @@ DTYPES = (torch.float16, torch.bfloat16, torch.float32)
 
 _CHUNK_BYTES = 640 * 2**20
 """Of logits with a gradient: about 2,200 tokens of 151,936 logits in bfloat16, so that the second product (C x H) fills a GPU too."""
-_TILE_BYTES = 64 * 2**20
-"""Of logits without a gradient."""
+_TILE_BYTES = 60 * 2**20
+"""Of logits without a gradient: with the statistics less than 64 MB, a size that second-level caches come near."""
 _TILE_TOKENS = 4096
 _EVEN = 128
 """Chunks and tiles are multiples of this, for the tiles of matrix products and for aligned loads."""
@@ -323,8 +324,8 @@ def default_chunk(num_tokens: int, weight_VH: Tensor, num_buffers: int = 1) -> i
     """Tokens of a chunk: as many as the byte budget holds, then as equal from chunk to chunk as whole tiles allow."""
     row_bytes = weight_VH.shape[0] * weight_VH.itemsize * num_buffers
     most = max(_EVEN, _CHUNK_BYTES // row_bytes // _EVEN * _EVEN)
-    num_chunks = max(1, triton.cdiv(num_tokens, most))
-    return max(1, triton.cdiv(num_tokens, num_chunks * _EVEN)) * _EVEN
+    num_chunks = max(1, math.ceil(num_tokens / most))
+    return max(1, math.ceil(num_tokens / (num_chunks * _EVEN))) * _EVEN
 
 
 def _statistics_by_tile(
