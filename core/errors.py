@@ -31,6 +31,10 @@ class InvalidArgument(TwinkleError, TypeError):
     """An argument that nothing takes, or a value of the wrong kind."""
 
 
+class UnsuitableLayer(InvalidArgument):
+    """A layer that does not compute what a kernel computes."""
+
+
 class InvalidConfig(TwinkleError, ValueError):
     """A setting, configuration file or mesh that cannot work."""
 

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 from twinkle.core.errors import PatchConflict
 from twinkle.core.patch_journal import Change, RecordedJournal
@@ -80,6 +80,9 @@ class PatchHandle:
         return f"<patch {self.identity.ref}: {state}>"
 
 
+Handle = TypeVar("Handle", bound=PatchHandle)
+
+
 class PatchLedger:
     """The applied patches of a process, oldest first."""
 
@@ -99,19 +102,24 @@ class PatchLedger:
             PatchConflict: another version of it is applied to ``target``; it or an applied patch names the other one as a conflict; or one
                 that is applied to ``target`` has to come after it.
         """
+        return self.apply_as(PatchHandle, identity, target, run)
+
+    def apply_as(self, handle_type: type[Handle], identity: PatchIdentity, target: Any, run: Callable[[Handle], None]) -> Handle:
+        """:meth:`apply` for what keeps more in its handle than a patch does."""
         with self._lock:
-            for handle in self._handles:
-                if handle.target is target and handle.identity.is_same(identity):
-                    handle.num_uses += 1
-                    return handle
-                if handle.target is target and handle.identity.is_other_version(identity):
+            for applied in self._handles:
+                if applied.target is target and applied.identity.is_same(identity):
+                    assert isinstance(applied, handle_type)
+                    applied.num_uses += 1
+                    return applied
+                if applied.target is target and applied.identity.is_other_version(identity):
                     raise PatchConflict(
-                        f"{identity.ref} ({identity.h1}) cannot be applied: {handle.identity.ref} with other bytes "
-                        f"({handle.identity.h1}) already is; revert it first"
+                        f"{identity.ref} ({identity.h1}) cannot be applied: {applied.identity.ref} with other bytes "
+                        f"({applied.identity.h1}) already is; revert it first"
                     )
-            for handle in self._handles:
-                self._check_beside(identity, target, handle)
-            handle = PatchHandle(identity, target, self)
+            for applied in self._handles:
+                self._check_beside(identity, target, applied)
+            handle = handle_type(identity, target, self)
             try:
                 run(handle)
             except BaseException:

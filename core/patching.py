@@ -44,7 +44,7 @@ def apply_patch(patch: object, target: Any, /, **arguments: Any) -> PatchHandle:
 
     def run(handle: PatchHandle) -> None:
         instance.apply(target, handle.journal)
-        handle.limits = tuple(_copies(handle))
+        handle.limits = tuple(stale_copies(handle))
 
     return ledger.apply(identity, target, run)
 
@@ -110,7 +110,7 @@ def _plain(named: str) -> str:
             return named
 
 
-def _copies(handle: PatchHandle) -> Iterator[str]:
+def stale_copies(handle: PatchHandle) -> Iterator[str]:
     """Names in loaded modules that hold a function or class which the patch replaced elsewhere: ``from m import f`` made them."""
     replaced = {
         id(change.before): change.place

@@ -19,6 +19,7 @@ BUILTIN_PLUGINS: tuple[str, ...] = (
     "twinkle.plugins_builtin.executor",
     "twinkle.plugins_builtin.filter",
     "twinkle.plugins_builtin.hub",
+    "twinkle.plugins_builtin.kernel",
     "twinkle.plugins_builtin.loss",
     "twinkle.plugins_builtin.lr_scheduler",
     "twinkle.plugins_builtin.metric",

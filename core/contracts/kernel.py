@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any, Protocol, runtime_checkable
 
 
 class Kernel(Protocol):
@@ -16,3 +17,21 @@ class Kernel(Protocol):
     @abstractmethod
     def reference(self, *tensors: Any) -> Any:
         """The same in float32 and plain torch: what tests compare with, and what runs where there is no fast path."""
+
+
+@runtime_checkable
+class LayerKernel(Protocol):
+    """A kernel that can take over the forward pass of a layer. Optional: one without this replaces functions alone."""
+
+    layers: frozenset[str]
+    """Class names of the layers that it is known to fit: ``kernelize(model)`` without a mapping takes them from the built-in kernels."""
+
+    @abstractmethod
+    def layer_forward(self, layer: Any) -> Callable[..., Any]:
+        """``forward(layer, *inputs)``, which is bound to ``layer`` in place of its own and reads its weights at each call.
+
+        It keeps nothing of ``layer``: copies of a model share it.
+
+        Raises:
+            UnsuitableLayer: this layer computes something else; the message says what was expected.
+        """

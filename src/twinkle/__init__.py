@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from twinkle.core.device import NPU as NPU
     from twinkle.core.device import Platform as Platform
     from twinkle.core.hookspecs import hookimpl as hookimpl
+    from twinkle.core.kernelizing import kernelize as kernelize
     from twinkle.core.logger import get_logger as get_logger
     from twinkle.core.mesh import DeviceGroup as DeviceGroup
     from twinkle.core.mesh import DeviceMesh as DeviceMesh
@@ -60,6 +61,7 @@ __getattr__, __dir__, __all__ = lazy_names(
         "hookimpl": "twinkle.core.hookspecs:hookimpl",
         "initialize": "twinkle.core.runtime.initialize:initialize",
         "is_master": "twinkle.core.process:is_master",
+        "kernelize": "twinkle.core.kernelizing:kernelize",
         "load_component": "twinkle.hub_loader.load_component:load_component",
         "patched": "twinkle.core.patching:patched",
         "remote_class": "twinkle.core.runtime.remote:remote_class",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from twinkle.testing import (
     Check,
     Example,
     HubExample,
+    KernelExample,
     LossExample,
     ModelExample,
     PatchExample,
@@ -127,6 +128,57 @@ DATASETS = ("dataset", "iterable", "iterable_packing", "lazy", "packing")
 LENGTHS = (7, 19, 12, 33)
 
 
+def tensors(*shapes: tuple[int, ...]) -> Callable[[], list[Any]]:
+    """Random tensors of ``shapes``."""
+
+    def make() -> list[Any]:
+        import torch
+
+        generator = torch.Generator().manual_seed(len(shapes))
+        return [torch.randn(shape, generator=generator) for shape in shapes]
+
+    return make
+
+
+def projection(num_tokens: int, hidden_size: int, vocab_size: int) -> Callable[[], list[Any]]:
+    """Hidden states, weight and labels."""
+
+    def make() -> list[Any]:
+        import torch
+
+        labels = torch.arange(num_tokens) * 7 % vocab_size
+        return [*tensors((num_tokens, hidden_size), (vocab_size, hidden_size))(), labels]
+
+    return make
+
+
+def rotated(num_tokens: int, num_heads: int, head_dim: int, rotated_dim: int, with_norm: bool = False) -> Callable[[], list[Any]]:
+    """Queries, half as many keys, the weights of their norms, cosines and sines."""
+
+    def make() -> list[Any]:
+        import torch
+
+        angles = torch.linspace(-3, 3, 2 * num_tokens * rotated_dim // 2).reshape(2, num_tokens, -1).repeat(1, 1, 2)
+        heads = tensors((2, num_heads, num_tokens, head_dim), (2, max(1, num_heads // 2), num_tokens, head_dim))()
+        weights = tensors((head_dim,), (head_dim,))() if with_norm else []
+        return [*heads, *weights, angles.cos(), angles.sin()]
+
+    return make
+
+
+def routed(num_tokens: int, hidden_size: int, expert_size: int, num_experts: int, top_k: int) -> Callable[[], list[Any]]:
+    """Tokens, the two weights of the experts, and which of them a token goes to with which weight."""
+
+    def make() -> list[Any]:
+        import torch
+
+        shapes = ((num_tokens, hidden_size), (num_experts, 2 * expert_size, hidden_size), (num_experts, hidden_size, expert_size))
+        index = (torch.arange(num_tokens)[:, None] * 2 + torch.arange(top_k)) % num_experts
+        return [*tensors(*shapes)(), index, torch.rand((num_tokens, top_k), generator=torch.Generator().manual_seed(9))]
+
+    return make
+
+
 def samples() -> list[dict[str, Any]]:
     return [{"input_ids": list(range(n)), "labels": [*range(1, n), -100]} for n in LENGTHS]
 
@@ -140,6 +192,12 @@ EXAMPLES: dict[str, Example] = {
     "filter:length": RowExample(rows=TEXTS, init={"column": "text", "max_length": 5}),
     "filter:not_empty": RowExample(rows=TEXTS, init={"columns": ["text"]}),
     "hub:mirror": HubExample(init=mirror, repo="ms://owner/name", files=MIRRORED),
+    "kernel:linear_logprob": KernelExample(tensors=[projection(5, 7, 13), projection(1, 3, 129)]),
+    "kernel:moe_experts": KernelExample(tensors=[routed(7, 5, 3, 4, 2), routed(1, 8, 3, 1, 1)]),
+    "kernel:qk_norm_rope": KernelExample(tensors=[rotated(5, 4, 6, 6, True), rotated(1, 2, 8, 4, True)]),
+    "kernel:rms_norm": KernelExample(tensors=[tensors((3, 5, 7), (7,)), tensors((1, 33), (33,))]),
+    "kernel:rope": KernelExample(tensors=[rotated(5, 4, 6, 6), rotated(1, 2, 8, 4)]),
+    "kernel:swiglu": KernelExample(tensors=[tensors((3, 5, 7), (3, 5, 7)), tensors((1, 33), (1, 33))]),
     "loss:mse": LossExample(sequence=regression),
     "lr_scheduler:cosine_annealing": Example(init={"T_max": 4}),
     "lr_scheduler:cosine_annealing_warm_restarts": Example(init={"T_0": 2}),

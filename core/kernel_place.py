@@ -1,0 +1,117 @@
+"""What a key of ``kernelize`` means: the layers of a model that are of a class, or a function of a module."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+import types
+from abc import abstractmethod
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+from twinkle.core.errors import InvalidArgument
+from twinkle.core.layer_class import class_attribute
+from twinkle.core.suggestion import did_you_mean
+
+
+@runtime_checkable
+class LayerTree(Protocol):
+    """A torch module, as far as its layers are looked at."""
+
+    @abstractmethod
+    def modules(self) -> Iterator[Any]:
+        """The module itself and every layer below."""
+
+    @abstractmethod
+    def parameters(self) -> Iterator[Any]:
+        """Its weights."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layers:
+    """The layers of a model that are of one class."""
+
+    name: str
+    found: tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ModuleFunction:
+    """A function (or an object that is called like one) at the top of a Python module."""
+
+    module: types.ModuleType
+    name: str
+
+    @property
+    def value(self) -> Any:
+        """What stands there now."""
+        return vars(self.module)[self.name]
+
+    @property
+    def parameters(self) -> Callable[..., Any]:
+        """What says which arguments it takes: ``forward``, where transformers made the function a layer."""
+        value = self.value
+        forward: Callable[..., Any] = value.forward if class_attribute(type(value), "forward") is not None else value
+        return forward
+
+
+def find_place(model: LayerTree, key: object) -> Layers | ModuleFunction:
+    """What ``key`` means for ``model``: a class, the name of one, or the dotted path of either a class or a function.
+
+    Raises:
+        InvalidArgument: nothing of the kind is there; the message names what is.
+    """
+    if isinstance(key, type):
+        return _layers(model, key.__name__, key)
+    if not isinstance(key, str):
+        raise InvalidArgument(f"kernelize: expected a layer's class, its name or the dotted path of a function, got {key!r}")
+    module_name, _, name = key.rpartition(".")
+    if not module_name:
+        return _layers(model, name, None)
+    module = sys.modules.get(module_name)
+    if module is None:
+        raise InvalidArgument(f"kernelize: {key!r}: no module {module_name!r} is loaded, so that nothing of it can be in use by this model")
+    value = vars(module).get(name)
+    if isinstance(value, type):
+        return _layers(model, value.__name__, value)
+    if not callable(value):
+        functions = [n for n, v in vars(module).items() if callable(v) and not isinstance(v, type)]
+        raise InvalidArgument(f"kernelize: {module_name} has no function {name!r}.{did_you_mean(name, functions)}")
+    return ModuleFunction(module, name)
+
+
+def _layers(model: LayerTree, name: str, cls: type | None) -> Layers:
+    # A class that a kernel was swapped in for keeps the name of the one below it.
+    found = tuple(m for m in model.modules() if type(m).__name__ == name and (cls is None or issubclass(type(m), cls)))
+    if not found:
+        raise InvalidArgument(f"kernelize: no layer of this model is a {name!r}.{did_you_mean(name, layer_names(model))}")
+    return Layers(name, found)
+
+
+def layer_names(model: LayerTree) -> frozenset[str]:
+    """The class names of the model's layers."""
+    return frozenset(type(layer).__name__ for layer in model.modules())
+
+
+def check_signature(what: str, new: Callable[..., Any], old: Callable[..., Any]) -> None:
+    """Raises :class:`InvalidArgument` unless ``new`` can be called wherever ``old`` is. A builtin without a signature is believed."""
+    try:
+        wanted, given = inspect.signature(old), inspect.signature(new)
+    except ValueError:
+        return
+    of_kind: dict[Any, list[str]] = {}
+    for name, parameter in wanted.parameters.items():
+        of_kind.setdefault(parameter.kind, []).append(name)
+    num_positional = len(of_kind.get(inspect.Parameter.POSITIONAL_ONLY, ())) + len(of_kind.get(inspect.Parameter.POSITIONAL_OR_KEYWORD, ()))
+    num_required = sum(p.default is p.empty for p in wanted.parameters.values() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD))
+    named = dict.fromkeys(of_kind.get(inspect.Parameter.KEYWORD_ONLY, ()))
+    open_ended = {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD} & of_kind.keys()
+    try:
+        given.bind(*[None] * num_positional, **named)
+        given.bind(*[None] * num_required, **named)
+        takes_all = open_ended <= {p.kind for p in given.parameters.values()}
+    except TypeError:
+        takes_all = False
+    if not takes_all:
+        raise InvalidArgument(f"{what}: expected something that takes {wanted}, got {given}")

@@ -1,0 +1,56 @@
+"""Attention layers that normalise queries and keys before they rotate them, by the kernel :mod:`twinkle.kernels.qk_norm_rope`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from twinkle.kernels.qk_norm_rope import qk_norm_rope, qk_norm_rope_ref
+from twinkle.kernels.rms_norm import rms_norm
+from twinkle.kernels.rope import rope
+
+
+@dataclass(frozen=True)
+class QKNormRopeKernel:
+    """``rope(rms_norm(q)), rope(rms_norm(k))``."""
+
+    layers: ClassVar[frozenset[str]] = frozenset({"Qwen3Attention", "Qwen3MoeAttention"})
+
+    eps: float = 1e-6
+    """Added to the mean of squares. A layer brings its own."""
+    _tried: set[type] = field(default_factory=set, init=False, repr=False, compare=False)
+
+    def __call__(
+        self, q_BSTD: Tensor, k_BSTD: Tensor, q_weight_D: Tensor, k_weight_D: Tensor, cos_BTR: Tensor, sin_BTR: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Queries and keys; the angles are constants."""
+        return qk_norm_rope(q_BSTD, k_BSTD, q_weight_D, k_weight_D, cos_BTR.detach(), sin_BTR.detach(), self.eps)
+
+    def reference(
+        self, q_BSTD: Tensor, k_BSTD: Tensor, q_weight_D: Tensor, k_weight_D: Tensor, cos_BTR: Tensor, sin_BTR: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """In float32 or wider."""
+        return qk_norm_rope_ref(q_BSTD, k_BSTD, q_weight_D, k_weight_D, cos_BTR.detach(), sin_BTR.detach(), self.eps)
+
+    def layer_forward(self, layer: Any) -> Callable[..., Any]:
+        """For attention layers with ``q_norm`` and ``k_norm`` over each head. These two are read, no longer called."""
+        from twinkle.plugins_builtin.kernel._attention import attention_with, check_attention, check_equal_attention
+
+        check_attention(layer, ("q_norm", "k_norm"), "qk_norm_rope")
+        forward = attention_with(_normalise_and_rotate)
+        if type(layer) not in self._tried:
+            check_equal_attention(layer, forward, "qk_norm_rope")
+            self._tried.add(type(layer))
+        return forward
+
+
+def _normalise_and_rotate(layer: Any, q_BSTD: Tensor, k_BSTD: Tensor, cos_BTR: Tensor, sin_BTR: Tensor) -> tuple[Tensor, Tensor]:
+    q_norm, k_norm = layer.q_norm, layer.k_norm
+    if q_norm.weight.dtype == k_norm.weight.dtype == q_BSTD.dtype and q_norm.variance_epsilon == k_norm.variance_epsilon:
+        return qk_norm_rope(q_BSTD, k_BSTD, q_norm.weight, k_norm.weight, cos_BTR, sin_BTR, q_norm.variance_epsilon)
+    # Under autocast the weights are wider than what the projections give, and so is what the layer's own norm gives.
+    q = rms_norm(q_BSTD, q_norm.weight, q_norm.variance_epsilon)
+    return rope(q, rms_norm(k_BSTD, k_norm.weight, k_norm.variance_epsilon), cos_BTR, sin_BTR)

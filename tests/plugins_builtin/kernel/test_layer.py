@@ -1,0 +1,261 @@
+"""The built-in kernels in transformers' layers: the same step as before, and the very same objects after."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from peft import LoraConfig
+from tiny_training import batches, make_trainee, train, weights
+from torch import Tensor, nn
+from transformers import (
+    AutoModelForCausalLM,
+    GemmaConfig,
+    GemmaForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PretrainedConfig,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+    Qwen3MoeConfig,
+    Qwen3MoeForCausalLM,
+)
+from transformers.models.qwen3 import modeling_qwen3
+
+import twinkle
+from twinkle.core.errors import InvalidArgument, UnsuitableLayer
+from twinkle.model import TransformersModel
+
+SIZES: dict[str, Any] = {
+    "vocab_size": 64,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+}
+HEAD: dict[str, Any] = {**SIZES, "head_dim": 16}
+EXPERTS: dict[str, Any] = {**HEAD, "moe_intermediate_size": 16, "num_experts": 4, "num_experts_per_tok": 2, "mlp_only_layers": [0]}
+FAMILIES: dict[str, tuple[type, PretrainedConfig, dict[str, int]]] = {
+    "llama": (LlamaForCausalLM, LlamaConfig(**SIZES), {"LlamaAttention": 2, "LlamaMLP": 2, "LlamaRMSNorm": 5}),
+    "qwen2": (Qwen2ForCausalLM, Qwen2Config(**SIZES), {"Qwen2Attention": 2, "Qwen2MLP": 2, "Qwen2RMSNorm": 5}),
+    "qwen3": (Qwen3ForCausalLM, Qwen3Config(**HEAD), {"Qwen3Attention": 2, "Qwen3MLP": 2, "Qwen3RMSNorm": 9}),
+    "qwen3_moe": (
+        Qwen3MoeForCausalLM,
+        Qwen3MoeConfig(**EXPERTS),
+        {"Qwen3MoeAttention": 2, "Qwen3MoeExperts": 1, "Qwen3MoeMLP": 1, "Qwen3MoeRMSNorm": 9},
+    ),
+}
+IDS = torch.randint(0, 64, (2, 11), generator=torch.Generator().manual_seed(5))
+
+# Sums of some hundred float32 numbers in another order, through two layers and back.
+STEP = 2e-5
+
+
+def make(family: str, **overrides: Any) -> Any:
+    cls, config, _ = FAMILIES[family]
+    torch.manual_seed(0)
+    model = cls(type(config)(**{**config.to_diff_dict(), **overrides}))
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "norm" in name:  # of ones, a weight that is left out would not be seen
+                parameter.uniform_(0.5, 1.5)
+    return model
+
+
+def step(model: Any, **inputs: Any) -> tuple[Tensor, dict[str, Tensor]]:
+    model.zero_grad()
+    loss = model(input_ids=IDS, labels=IDS, **inputs).loss
+    loss.backward()
+    return loss.detach(), {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+
+
+def assert_close(found: tuple[Tensor, dict[str, Tensor]], expected: tuple[Tensor, dict[str, Tensor]], tolerance: float) -> None:
+    torch.testing.assert_close(found[0], expected[0], rtol=tolerance, atol=0)
+    assert found[1].keys() == expected[1].keys()
+    for name, value in expected[1].items():
+        error = (found[1][name] - value).abs().max() / value.abs().max()
+        assert error <= tolerance, (name, error)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_a_step_with_the_built_in_kernels_equals_the_step_without(family: str, attention: str) -> None:
+    model = make(family, attn_implementation=attention)
+    before = [(type(layer), dict(vars(layer))) for layer in model.modules()]
+    mask = torch.ones_like(IDS)
+    mask[0, :3] = 0
+    expected = step(model), step(model, attention_mask=mask)
+    with twinkle.kernelize(model) as handle:
+        assert handle.replaced == FAMILIES[family][2]
+        assert handle.left == {}
+        assert_close(step(model), expected[0], STEP)
+        assert_close(step(model, attention_mask=mask), expected[1], STEP)
+    for layer, (cls, space) in zip(model.modules(), before, strict=True):
+        assert type(layer) is cls
+        assert {n: v for n, v in vars(layer).items() if n != "training"} == {n: v for n, v in space.items() if n != "training"}
+    again = step(model)
+    assert torch.equal(again[0], expected[0][0])
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_generation_with_a_cache_gives_the_same_tokens(family: str) -> None:
+    model = make(family).eval()
+    plain = model.generate(IDS[:, :4], max_new_tokens=5, do_sample=False, pad_token_id=0)
+    with twinkle.kernelize(model, mode="inference"):
+        assert torch.equal(model.generate(IDS[:, :4], max_new_tokens=5, do_sample=False, pad_token_id=0), plain)
+
+
+def test_a_sliding_window_stays() -> None:
+    model = make("qwen3", use_sliding_window=True, sliding_window=3, max_window_layers=0)
+    expected = step(model)
+    with twinkle.kernelize(model):
+        assert_close(step(model), expected, STEP)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_other_dtypes(dtype: torch.dtype) -> None:
+    """bfloat16: both round to 8 bits, not after the same operations: 2^-8 some times over. float64: transformers' norms are in float32."""
+    model = make("qwen3").to(dtype)
+    expected = step(model)
+    with twinkle.kernelize(model):
+        assert_close(step(model), expected, 6e-2 if dtype == torch.bfloat16 else 1e-6)
+
+
+def folder_of(family: str, tmp_path: Path) -> Path:
+    from tiny_model import make_tokenizer
+
+    make(family, vocab_size=704).save_pretrained(tmp_path)
+    return make_tokenizer(tmp_path)
+
+
+@pytest.mark.parametrize("family", ["qwen3", "llama"])
+@pytest.mark.parametrize("kind", ["lora", "full"])
+@pytest.mark.parametrize("precision", ["no", "bf16"])
+def test_training_with_kernels_equals_training_without(family: str, kind: str, precision: str, tmp_path: Path) -> None:
+    """Three SGD steps; under autocast the projections round to bfloat16 (2^-8), which one more or less rounding between them moves."""
+    folder = folder_of(family, tmp_path)
+    tolerance = 1e-5 if precision == "no" else 2e-2
+
+    def run(with_kernels: bool) -> tuple[list[float], dict[str, Tensor], str]:
+        model = make_trainee(folder, kind, optimizer="SGD", schedule=None, mixed_precision=precision)
+        handle = twinkle.kernelize(model) if with_kernels else None
+        losses = train(model, batches(3))
+        text = model.get_train_configs()
+        if handle is not None:
+            handle.revert()
+            assert "  kernel " not in model.get_train_configs()
+        return losses, weights(model), text
+
+    plain, fast = run(False), run(True)
+    assert fast[0] == pytest.approx(plain[0], rel=tolerance)
+    for name, value in plain[1].items():
+        error = (fast[1][name] - value).abs().max() / value.abs().max()
+        assert error <= tolerance, (name, error)
+    short = {"qwen3": "Qwen3", "llama": "Llama"}[family]
+    entry = f"  kernel {short}RMSNorm: rms_norm -> twinkle.plugins_builtin.kernel._rms_norm:RMSNormKernel [builtin]"
+    assert entry in fast[2]
+
+
+@pytest.mark.parametrize("first", ["kernels", "adapter"])
+def test_lora_on_and_inside_of_replaced_layers_keeps_working(first: str, tmp_path: Path) -> None:
+    """Adapters on the projections, and a norm that is trained as a copy: before the kernels come, and after."""
+    model = TransformersModel(model_id=folder_of("qwen3", tmp_path), mixed_precision="no")
+    config = LoraConfig(r=4, target_modules=["q_proj", "up_proj"], modules_to_save=["input_layernorm"], init_lora_weights=False)
+    if first == "kernels":
+        twinkle.kernelize(model)
+    torch.manual_seed(1)
+    model.add_adapter_to_model("default", config)
+    if first == "adapter":
+        handle = twinkle.kernelize(model)
+        assert handle.replaced["Qwen3RMSNorm"] == 9 + 2  # the copies are layers too
+    model.set_optimizer("SGD", lr=1e-2)
+    fast = train(model, batches(2)), weights(model)
+
+    plain_model = TransformersModel(model_id=tmp_path, mixed_precision="no")
+    torch.manual_seed(1)
+    plain_model.add_adapter_to_model("default", config)
+    plain_model.set_optimizer("SGD", lr=1e-2)
+    plain = train(plain_model, batches(2)), weights(plain_model)
+    assert fast[0] == pytest.approx(plain[0], rel=1e-5)
+    assert any("input_layernorm" in name for name in plain[1])
+    for name, value in plain[1].items():
+        torch.testing.assert_close(fast[1][name], value, rtol=1e-4, atol=1e-6)
+
+
+def test_the_rotation_of_a_family_by_the_path_of_its_function() -> None:
+    model, before = make("qwen3"), modeling_qwen3.apply_rotary_pos_emb
+    expected = step(model)
+    with twinkle.kernelize(model, {"transformers.models.qwen3.modeling_qwen3.apply_rotary_pos_emb": "rope"}) as handle:
+        assert_close(step(model), expected, STEP)
+        assert "for every model of this process" in handle.limits[0]
+        q, angles = torch.randn(2, 5, 3, 8), torch.randn(2, 5, 8)
+        by_hand = before(q, q, angles.cos(), angles.sin(), unsqueeze_dim=2)
+        found = modeling_qwen3.apply_rotary_pos_emb(q, q, angles.cos(), angles.sin(), unsqueeze_dim=2)
+        # Rotation by pairs: the function takes any cosines, and both halves theirs.
+        torch.testing.assert_close(found, by_hand)
+    assert modeling_qwen3.apply_rotary_pos_emb is before
+
+
+def test_a_layer_that_computes_something_else_is_found_out_on_trial() -> None:
+    gemma = GemmaForCausalLM(GemmaConfig(**HEAD))
+    norm = gemma.model.norm
+    norm.variance_epsilon = norm.eps  # all that is looked at is there, but it multiplies by weight + 1
+    with torch.no_grad():
+        norm.weight.fill_(0.5)
+    with pytest.raises(UnsuitableLayer, match=r"rms_norm does not fit GemmaRMSNorm: expected the attributes"):
+        twinkle.kernelize(gemma, {"GemmaRMSNorm": "rms_norm"})
+    with pytest.raises(UnsuitableLayer, match=r"rms_norm does not fit GemmaRMSNorm: on trial it gave"):
+        twinkle.kernelize(nn.Sequential(norm), {"GemmaRMSNorm": "rms_norm"})
+
+
+def test_an_activation_that_is_no_silu_is_left_and_said() -> None:
+    model = make("qwen3", hidden_act="gelu")
+    expected = step(model)
+    with twinkle.kernelize(model) as handle:
+        assert handle.left["Qwen3MLP"].startswith("swiglu does not fit this Qwen3MLP: expected the activation SiLU, got")
+        assert "Qwen3MLP" not in handle.replaced
+        assert_close(step(model), expected, STEP)
+    with pytest.raises(UnsuitableLayer, match="expected the activation SiLU"):
+        twinkle.kernelize(model, {"Qwen3MLP": "swiglu"})
+
+
+@pytest.mark.parametrize("note", ["has_bias", "is_transposed", "_is_expert_parallel"])
+def test_experts_in_another_layout_are_refused(note: str) -> None:
+    model = make("qwen3_moe")
+    setattr(model.model.layers[1].mlp.experts, note, True)
+    with pytest.raises(UnsuitableLayer, match=rf"moe_experts does not fit this Qwen3MoeExperts: expected .* it has .*{note}': True"):
+        twinkle.kernelize(model, {"Qwen3MoeExperts": "moe_experts"})
+
+
+def test_weights_that_are_not_here_cannot_be_tried() -> None:
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(FAMILIES["llama"][1])
+    with pytest.raises(UnsuitableLayer, match="call kernelize after a model is loaded and before it is sharded"):
+        twinkle.kernelize(model, {"LlamaRMSNorm": "rms_norm"})
+
+
+def test_a_layer_that_somebody_gave_a_forward_pass_is_left_by_the_built_in_kernels() -> None:
+    model = make("llama")
+    model.model.norm.forward = lambda x: x
+    with twinkle.kernelize(model) as handle:
+        assert handle.replaced["LlamaRMSNorm"] == 4
+        assert "a forward pass of its own" in handle.left["LlamaRMSNorm"]
+
+
+def test_trying_changes_neither_random_numbers_nor_modes() -> None:
+    model = make("qwen3").train()
+    model.model.layers[0].eval()
+    before, modes = torch.get_rng_state(), [layer.training for layer in model.modules()]
+    twinkle.kernelize(model).revert()
+    assert torch.equal(torch.get_rng_state(), before)
+    assert [layer.training for layer in model.modules()] == modes
+
+
+def test_linear_logprob_names_no_layer() -> None:
+    with pytest.raises(InvalidArgument, match="linear_logprob replaces functions"):
+        twinkle.kernelize(make("llama"), {"Linear": "linear_logprob"})
