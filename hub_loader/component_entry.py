@@ -7,9 +7,11 @@ from pathlib import PurePath
 from typing import Any
 
 from twinkle.core.kinds import KindSpec
+from twinkle.core.layer_class import is_layer_class, kernel_of_layer
 from twinkle.core.legacy_patch import is_legacy_patch, modern_patch
 from twinkle.hub_loader.compatibility import check_compatible
 from twinkle.hub_loader.errors import NoComponent
+from twinkle.hub_loader.kernel_layout import find_layer, has_kernel_layout
 from twinkle.hub_loader.loader import import_module, package_of
 from twinkle.hub_loader.manifest import FILE_NAME, manifest_of
 from twinkle.hub_loader.selection import ONLY, select_listed, select_named, select_only
@@ -49,6 +51,9 @@ def find_entry(tree: ComponentTree, spec: KindSpec, component: str | None, where
             conflicts=listed.conflicts,
             after=listed.after,
         )
+    if spec.name == "kernel" and has_kernel_layout(tree):
+        layer = find_layer(tree, component, where)
+        return FoundEntry(name=layer.name, entry=layer.entry, version=None, why=layer.why)
     if len(tree.files) == 1 and root.suffix == ".py":
         module = root.stem
     elif "__init__.py" in tree.files:
@@ -83,4 +88,6 @@ def load_entry(approval: Approval, spec: KindSpec, entry: str) -> Any:
         found = select_named(module, attribute, package, approval.where)
     if spec.name == "patch" and isinstance(found, type) and is_legacy_patch(found):
         return modern_patch(found)
+    if spec.name == "kernel" and isinstance(found, type) and is_layer_class(found):
+        return kernel_of_layer(found)
     return found

@@ -18,14 +18,14 @@ EXCLUDED = re.compile(
 )
 """Root files that hubs inject or that are prose, and folders that are not run: they do not change the digest and are never stored."""
 
+_NATIVE_SUFFIXES = (".so", ".dll", ".dylib")
 _FORBIDDEN_SUFFIXES: Mapping[str, tuple[str, ...]] = {
     "compiled Python cannot be reviewed": (".pyc", ".pyo", ".pyd"),
     "path and install hooks are no part of a component": (".pth", ".egg-link", ".egg"),
-    "native code needs kind = 'kernel', native = true": (".so", ".dll", ".dylib"),
+    "native code needs kind = 'kernel', native = true": _NATIVE_SUFFIXES,
     "a pickle runs code when it is read; use safetensors or JSON": (".pkl", ".pickle", ".pt", ".bin", ".mdl", ".joblib", ".npz"),
     "an archive hides its files": (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar", ".whl", ".jar"),
 }
-_NATIVE_SUFFIXES = (".so", ".dll", ".dylib")
 _ILLEGAL = re.compile(r"[\s\x00-\x1f\x7f\\'\":*?<>|]")
 
 
@@ -60,6 +60,8 @@ def check_path(path: str, allow_native: bool = False) -> None:
         raise ForbiddenFile(f"path {shown}: compiled Python cannot be reviewed; remove it")
     for reason, suffixes in _FORBIDDEN_SUFFIXES.items():
         if path.lower().endswith(suffixes) and not (allow_native and path.lower().endswith(_NATIVE_SUFFIXES)):
+            if path.startswith("build/") and suffixes is _NATIVE_SUFFIXES:
+                reason = "a native build of a kernel; only builds of pure Python and Triton are loaded (build/torch-universal)"
             raise ForbiddenFile(f"path {shown}: {reason}")
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from twinkle.core.contracts.component_hub import COMPONENT_TAG, Commit, Entry, Found, Progress, Refs
 from twinkle.core.contracts.hub import RepoType
@@ -17,6 +17,8 @@ from twinkle.hub_loader.errors import RevisionNotFound
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
+
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +81,7 @@ class HuggingFaceHub:
     def resolve(self, repo: str, revision: str | None) -> Commit:
         """Asks for the commit anew each time; a cached answer is never used."""
         with _answers(f"hf://{repo}", revision):
-            found = self._api().model_info(repo, revision=revision)
+            found: Any = _either_type(lambda kind: self._api().repo_info(repo, repo_type=kind, revision=revision))
         if found.sha is None:
             raise RevisionNotFound(f"hf://{repo}: the hub gives no commit for {revision!r}")
         return Commit(id=found.sha, date=None if found.last_modified is None else found.last_modified.isoformat())
@@ -89,7 +91,7 @@ class HuggingFaceHub:
         from huggingface_hub.hf_api import RepoFile
 
         with _answers(f"hf://{repo}", commit):
-            found = list(self._api().list_repo_tree(repo, recursive=True, revision=commit))
+            found = _either_type(lambda kind: list(self._api().list_repo_tree(repo, recursive=True, revision=commit, repo_type=kind)))
         files = (item for item in found if isinstance(item, RepoFile))
         return [
             Entry(
@@ -111,17 +113,22 @@ class HuggingFaceHub:
                 super().update(n)
 
         api = self._api()
+        with _answers(f"hf://{repo}", commit):
+            kind, _ = _either_type(lambda kind: (kind, api.repo_info(repo, repo_type=kind, revision=commit)))
         for entry in entries:
             with _answers(f"hf://{repo}", commit):
-                api.hf_hub_download(repo, entry.path, revision=commit, local_dir=into, force_download=True, tqdm_class=Metered)
+                api.hf_hub_download(
+                    repo, entry.path, repo_type=kind, revision=commit, local_dir=into, force_download=True, tqdm_class=Metered
+                )
 
     def refs(self, repo: str) -> Refs:
         """Branches, tags and every commit below them; pull requests are left out."""
         api = self._api()
         with _answers(f"hf://{repo}"):
-            found = api.list_repo_refs(repo)
+            kind, found = _either_type(lambda kind: (kind, api.list_repo_refs(repo, repo_type=kind)))
             tips = {ref.name: ref.target_commit for ref in (*found.branches, *found.tags)}
-            history = {commit.commit_id for branch in found.branches for commit in api.list_repo_commits(repo, revision=branch.name)}
+            branches = [branch.name for branch in found.branches]
+            history = {c.commit_id for name in branches for c in api.list_repo_commits(repo, revision=name, repo_type=kind)}
         return Refs(tips=tips, history=frozenset(history))
 
     # ---- components: write
@@ -152,6 +159,23 @@ class HuggingFaceHub:
         except ImportError as error:
             raise MissingExtra("hf:// needs the package 'huggingface_hub': pip install 'twinkle-workbench[huggingface]'") from error
         return HfApi(endpoint=self.endpoint, token=self.token, library_name="twinkle-workbench")
+
+
+def _either_type(ask: Callable[[str], Answer]) -> Answer:
+    """The answer for the model repository of that name; where there is none, for the repository of kernels."""
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
+
+    try:
+        return ask("model")
+    except GatedRepoError:
+        raise
+    except RepositoryNotFoundError as error:
+        try:
+            return ask("kernel")
+        except GatedRepoError:
+            raise
+        except RepositoryNotFoundError:
+            raise error from None
 
 
 @contextmanager

@@ -24,15 +24,21 @@ def answer(hub: HubState, question: Question) -> Answer | None:
         return _create(hub, question.json())
     if path == "/api/models" and question.method == "GET":
         return huggingface_list(hub, question)
-    if match := re.fullmatch(r"/api/(?:models|datasets)/(?P<repo>[^/]+/[^/]+)(?:/(?P<rest>.*))?", path):
-        repository = hub.repositories.get(("hf", match["repo"]))
+    if match := re.fullmatch(r"/api/(?P<type>models|datasets|kernels)/(?P<repo>[^/]+/[^/]+)(?:/(?P<rest>.*))?", path):
+        repository = _repository(hub, match["repo"], match["type"])
         if repository is None:
             return _error("RepoNotFound", 404)
         return _of_repository(hub, repository, match["rest"] or "", question)
-    if match := re.fullmatch(r"/(?:datasets/)?(?P<repo>[^/]+/[^/]+)/resolve/(?P<revision>[^/]+|refs/pr/\d+)/(?P<file>.+)", path):
-        repository = hub.repositories.get(("hf", match["repo"]))
+    resolve = r"/(?:(?P<type>datasets|kernels)/)?(?P<repo>[^/]+/[^/]+)/resolve/(?P<revision>[^/]+|refs/pr/\d+)/(?P<file>.+)"
+    if match := re.fullmatch(resolve, path):
+        repository = _repository(hub, match["repo"], match["type"])
         return _error("RepoNotFound", 404) if repository is None else _file(repository, match["revision"], match["file"], question)
     return None
+
+
+def _repository(hub: HubState, name: str, kind: str | None) -> Repository | None:
+    repository = hub.repositories.get(("hf", name))
+    return repository if repository is not None and repository.is_kernel == (kind == "kernels") else None
 
 
 def _of_repository(hub: HubState, repository: Repository, rest: str, question: Question) -> Answer | None:

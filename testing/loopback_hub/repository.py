@@ -31,6 +31,8 @@ class Repository:
     """``owner/name``."""
     default_branch: str
     private: bool = False
+    is_kernel: bool = False
+    """On Hugging Face: a repository of kernels, which has routes of its own."""
     commits: dict[str, StoredCommit] = field(default_factory=dict)
     branches: dict[str, str] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
