@@ -20,6 +20,7 @@ from transformers import PretrainedConfig, PreTrainedModel
 from twinkle.core.components import build_resolved, resolve
 from twinkle.core.device import choose_device
 from twinkle.core.errors import InvalidArgument, InvalidData
+from twinkle.core.kernelizing import KernelHandle, KernelMapping, Mode, kernelize
 from twinkle.core.model_upload import upload_model
 from twinkle.core.patch_ledger import PatchHandle
 from twinkle.core.patching import apply_patch
@@ -110,7 +111,7 @@ class TransformersModel:
         self._attention = _attention_of(base)
         self._projection = separable_projection(base)
         self._scaler_config = dict(grad_scaler_config or {})
-        self._patches: list[tuple[PatchHandle, dict[str, str]]] = []
+        self._patches: list[tuple[PatchHandle, dict[str, dict[str, str]]]] = []
         self._active = _FULL_PARAMETER
         self.optimizer_group[_FULL_PARAMETER] = self._new_group(_FULL_PARAMETER, dict(base.named_parameters()), 1)
 
@@ -237,7 +238,15 @@ class TransformersModel:
         provenance = {"ref": identity.ref, "entry": identity.entry, "origin": "object"}
         if isinstance(patch_cls, str):
             provenance = resolve("patch", patch_cls).provenance()
-        self._patches.append((handle, provenance))
+        self._patches.append((handle, {f"patch {identity.ref}": provenance}))
+        return handle
+
+    @remote_function(dispatch="all", collect="first")
+    def kernelize(self, mapping: KernelMapping | None = None, mode: Mode | None = None) -> KernelHandle:
+        """Puts kernels in place of layers and functions of the unwrapped model: see :func:`twinkle.kernelize`."""
+        handle = kernelize(self._base, mapping, mode=mode)
+        self._projection = separable_projection(self._base)
+        self._patches.append((handle, {f"kernel {name}": fields for name, fields in handle.provenance.items()}))
         return handle
 
     # ---- a step
@@ -579,9 +588,11 @@ class TransformersModel:
         return group
 
     def _note_patches(self, group: OptimizerGroup) -> None:
-        """The patches that are applied right now, whichever group was there when they were, in the provenance of ``group``."""
-        group.provenance = {role: fields for role, fields in group.provenance.items() if not role.startswith("patch ")}
-        group.provenance |= {f"patch {handle.identity.ref}": fields for handle, fields in self._patches if handle.is_applied}
+        """The patches and kernels that are in place now, whichever group was there when they came, in the provenance of ``group``."""
+        group.provenance = {role: fields for role, fields in group.provenance.items() if not role.startswith(("patch ", "kernel "))}
+        for handle, roles in self._patches:
+            if handle.is_applied:
+                group.provenance |= roles
 
     def _activate(self, adapter_name: str | None) -> OptimizerGroup:
         """The group, with its adapter and no other in the forward pass."""
