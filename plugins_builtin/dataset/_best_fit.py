@@ -16,43 +16,50 @@ from numpy.typing import NDArray
 
 def best_fit_bins(lengths_N: NDArray[np.int64], capacity: int) -> NDArray[np.int64]:
     """The bin of each item; bins are numbered from 0."""
-    longest_first_N = np.argsort(-lengths_N, kind="stable")
+    rooms_N = (capacity - lengths_N).astype(np.min_scalar_type(capacity))  # numpy sorts 16 bits ten times as fast as 64
     bins_N = np.empty_like(lengths_N)
-    bins_N[longest_first_N] = _place(*np.unique(-lengths_N, return_counts=True), capacity)
+    bins_N[np.argsort(rooms_N, kind="stable")] = _place(*np.unique(rooms_N, return_counts=True), capacity)
     return bins_N
 
 
-def _place(negative_sizes: NDArray[np.int64], counts: NDArray[np.intp], capacity: int) -> list[int]:
-    """The bin of each item, where ``counts`` items of each size come, the longest first."""
+def _place(rooms_beside: NDArray[np.unsignedinteger], counts: NDArray[np.intp], capacity: int) -> list[int]:
+    """The bin of each item, the longest first, where ``counts`` items are so long that alone in a bin they leave each of these rooms."""
     placed: list[int] = []
     bins_by_room: dict[int, list[int]] = {}
     rooms: list[int] = []  # the keys of bins_by_room, ascending
     num_bins = 0
-    for size, count in zip((-negative_sizes).tolist(), counts.tolist(), strict=True):
-        left = count
+
+    def keep(numbers: list[int], room: int) -> None:
+        if room in bins_by_room:
+            bins_by_room[room] += numbers
+        elif room:
+            bins_by_room[room] = numbers
+            insort(rooms, room)
+
+    for room_beside, count in zip(rooms_beside.tolist(), counts.tolist(), strict=True):
+        size, left = capacity - room_beside, count
         while left:
             place = bisect_left(rooms, size)
             is_new = place == len(rooms)
             room = capacity if is_new else rooms[place]
             per_bin = room // size
-            wanted = -(-left // per_bin)
+            wanted = 1 if left <= per_bin else -(-left // per_bin)
             if is_new:
                 used = list(range(num_bins, num_bins + wanted))
                 num_bins += wanted
+            elif wanted < len(bins_by_room[room]):
+                used = bins_by_room[room][-wanted:]
+                del bins_by_room[room][-wanted:]
             else:
-                bucket = bins_by_room[room]
-                used = bucket[-wanted:]
-                del bucket[-wanted:]
-                if not bucket:
-                    del bins_by_room[room], rooms[place]
-            taken = min(len(used) * per_bin, left)
-            placed += used if per_bin == 1 else [number for number in used for _ in range(per_bin)][:taken]
-            left -= taken
-            last = taken - (len(used) - 1) * per_bin  # the last bin may get fewer
-            for room_left, group in ((room - per_bin * size, used[:-1]), (room - last * size, used[-1:])):
-                if room_left and group:
-                    if room_left not in bins_by_room:
-                        bins_by_room[room_left] = []
-                        insort(rooms, room_left)
-                    bins_by_room[room_left] += group
+                used = bins_by_room.pop(room)
+                del rooms[place]
+            if len(used) > 1:  # all but the last are filled as far as this size goes
+                filled, used = used[:-1], used[-1:]
+                placed += filled if per_bin == 1 else [number for number in filled for _ in range(per_bin)]
+                left -= per_bin * len(filled)
+                keep(filled, room - per_bin * size)
+            in_last = per_bin if per_bin < left else left
+            placed += used * in_last
+            left -= in_last
+            keep(used, room - in_last * size)
     return placed

@@ -65,4 +65,5 @@ def _in_order(bins_N: Integers) -> Packing:
     ranks[np.argsort(first_items)] = np.arange(num_bins)
     ordered_N = ranks[bins_N]
     starts = np.concatenate(([0], np.cumsum(np.bincount(ordered_N, minlength=num_bins))))
-    return Packing(items=np.argsort(ordered_N, kind="stable"), starts=starts)
+    keys_N = ordered_N.astype(np.min_scalar_type(num_bins))  # numpy sorts 16 bits ten times as fast as 64
+    return Packing(items=np.argsort(keys_N, kind="stable"), starts=starts)
