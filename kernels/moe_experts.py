@@ -52,10 +52,9 @@ def moe_experts(hidden_TH: Tensor, gate_up_EJH: Tensor, down_EHI: Tensor, expert
     if torch.is_autocast_enabled(hidden_TH.device.type):
         low = torch.get_autocast_dtype(hidden_TH.device.type)
         hidden_TH, gate_up_EJH, down_EHI = hidden_TH.to(low), gate_up_EJH.to(low), down_EHI.to(low)
-    with torch.autocast(hidden_TH.device.type, enabled=False):
-        out_TH: Tensor = _MoeExperts.apply(  # type: ignore[no-untyped-call]
-            hidden_TH, gate_up_EJH, down_EHI, expert_index_TK, expert_weight_TK
-        )
+    out_TH: Tensor = _MoeExperts.apply(  # type: ignore[no-untyped-call]
+        hidden_TH, gate_up_EJH, down_EHI, expert_index_TK, expert_weight_TK
+    )
     return out_TH.to(dtype)
 
 
@@ -118,9 +117,7 @@ class _MoeExperts(torch.autograd.Function):
         if needs_hidden or needs_gate_up or needs_weight:
             a_SI = _multiply_rows(g_out_SH, down_EHI, ends_E)
         if needs_weight:
-            wide = torch.promote_types(gate_up_SJ.dtype, torch.float32)
-            g_weight_S = (a_SI * h_SI).sum(-1, dtype=wide)
-            g_weight_TK = g_weight_S[row_TK].to(expert_weight_TK.dtype)
+            g_weight_TK = (a_SI * h_SI).sum(-1)[row_TK].to(expert_weight_TK.dtype)
         if needs_down:
             g_down_EHI = _multiply_groups(g_out_SH, h_SI.mul_(weight_S1), ends_E)
         if needs_hidden or needs_gate_up:

@@ -199,6 +199,15 @@ def test_backward_may_run_twice() -> None:
         assert torch.equal(once, twice)
 
 
+def test_a_router_may_be_wider_than_the_experts() -> None:
+    hidden, gate_up, down, index, weight = leaves(problem(13, 16, 8, 4, 2, torch.bfloat16))
+    wide = weight.detach().float().requires_grad_()
+    for w in (weight, wide):
+        moe_experts(hidden, gate_up, down, index, w).sum().backward()
+    assert wide.grad is not None and wide.grad.dtype == torch.float32
+    torch.testing.assert_close(wide.grad.bfloat16(), weight.grad)
+
+
 @pytest.mark.parametrize("wrong", [4, -1])
 def test_an_index_outside_the_experts_is_refused(wrong: int) -> None:
     hidden, gate_up, down, index, weight = problem(3, 5, 3, 4, 2)
