@@ -1,0 +1,51 @@
+"""twinkle-kit's expert-parallel layer on a group of one rank: all its experts are local, so what is timed is its loop over them.
+
+It gathers ``[E]`` into ``[1, E]``, which NCCL does and gloo refuses: here the gather of one rank is a copy.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from benchmarks.peers.loop import serve
+from twinkle.model.transformers.moe.expert_parallel import ExpertParallelConfig, patch_forward, shard_experts
+
+
+def _gather_one(output: torch.Tensor, own: torch.Tensor, group: Any = None) -> None:
+    output.copy_(own.view_as(output))
+
+
+class _Layer:
+    """The layer, once it is set up."""
+
+    def __init__(self) -> None:
+        self.block: Any = None
+        self.hidden_1TH = torch.empty(0)
+        self.upstream_1TH = torch.empty(0)
+
+    def setup(self, path: str, rendezvous: str, frozen: bool) -> list[float]:
+        """Loads the layer from ``path``; answers the first token's output."""
+        if not dist.is_initialized():
+            dist.all_gather_into_tensor = _gather_one
+            dist.init_process_group("gloo", init_method=Path(rendezvous).as_uri(), rank=0, world_size=1)
+        self.block, self.hidden_1TH, self.upstream_1TH = torch.load(path, weights_only=False)
+        self.block.experts.requires_grad_(not frozen)
+        config = ExpertParallelConfig()
+        shard_experts(self.block, 1, 0, config)
+        patch_forward(self.block, dist.group.WORLD, 1, config, "experts")
+        with torch.no_grad():
+            return self.block(self.hidden_1TH)[0, 0].tolist()
+
+    def step(self) -> None:
+        """Forward and backward."""
+        self.hidden_1TH.grad = None
+        self.block.zero_grad()
+        self.block(self.hidden_1TH).backward(self.upstream_1TH)
+
+
+layer = _Layer()
+serve({"setup": layer.setup, "step": layer.step})
