@@ -29,9 +29,6 @@ from torch import Tensor
 
 from twinkle.kernels.tuning import Launch, launch_for
 
-DTYPES = (torch.float16, torch.bfloat16, torch.float32)
-"""Of hidden states and projection. Anything wider would lose precision here."""
-
 _CHUNK_BYTES = 640 * 2**20
 """Of logits with a gradient: about 2,200 tokens of 151,936 logits in bfloat16, so that the second product (C x H) fills a GPU too."""
 _TILE_BYTES = 60 * 2**20
@@ -233,7 +230,7 @@ def forward(
     """``(logps_N, entropies_N, argmax_N, d_logp_NH, d_entropy_NH)``, the last two with a gradient only, the last with entropy only.
 
     Args:
-        hidden_NH: of one of ``DTYPES``, in which both products are made; ``weight_VH`` is cast to it.
+        hidden_NH: float32 or narrower, in which both products are made; ``weight_VH`` is cast to it.
         chunk_size: tokens whose logits exist at a time; with a gradient for all of the vocabulary, without for a tile of it.
     """
     num_tokens = hidden_NH.shape[0]

@@ -68,16 +68,15 @@ def linear_logprob(
     Args:
         labels_N: int64 in ``[0, V)``; another makes its log-probability nan.
         chunk_size: tokens whose logits exist at a time; by memory without.
-        vocab_chunk_size: vocabulary entries whose logits exist at a time; by memory without.
+        vocab_chunk_size: vocabulary entries whose logits exist at a time; by memory without, and always by memory on CUDA.
     """
     device = hidden_NH.device.type
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden_NH.dtype
-    tile = _tile_shape(hidden_NH.shape[0], weight_VH.shape[0], chunk_size, vocab_chunk_size)
     if not torch.is_grad_enabled():
         hidden_NH = hidden_NH.detach()  # else its gradient would be made for nobody
     with torch.autocast(device, enabled=False):
         logps_N, entropies_N, argmax_N = _LinearLogprob.apply(  # type: ignore[no-untyped-call]
-            hidden_NH.to(dtype), weight_VH, bias_V, labels_N, temperature, with_entropy, with_argmax, tile
+            hidden_NH.to(dtype), weight_VH, bias_V, labels_N, temperature, with_entropy, with_argmax, (chunk_size, vocab_chunk_size)
         )
     return TokenDistribution(logps_N, entropies_N, argmax_N)
 
@@ -93,6 +92,11 @@ def linear_logprob_ref(
     logps_NV = torch.log_softmax(logits_NV / temperature, dim=-1)
     entropies_N = -(logps_NV.exp() * logps_NV).sum(-1)
     return TokenDistribution(logps_NV.gather(-1, labels_N[:, None])[:, 0], entropies_N, logits_NV.argmax(-1))
+
+
+def _takes_triton(hidden_NH: Tensor) -> bool:
+    """On CUDA, but for float64, which the kernel would narrow to float32."""
+    return hidden_NH.is_cuda and hidden_NH.dtype.itemsize <= 4
 
 
 def _tile_shape(num_tokens: int, num_entries: int, tokens: int | None, entries: int | None) -> tuple[int, int]:
@@ -120,25 +124,42 @@ class _LinearLogprob(torch.autograd.Function):
         temperature: float,
         with_entropy: bool,
         with_argmax: bool,
-        tile: tuple[int, int],
+        asked: tuple[int | None, int | None],
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
         is_frozen = not (ctx.needs_input_grad[1] or ctx.needs_input_grad[2])
-        seen = _forward(
-            hidden_NH,
-            weight_VH,
-            labels_N,
-            bias_V,
-            temperature=temperature,
-            with_entropy=with_entropy,
-            with_argmax=with_argmax,
-            with_gradient=is_frozen and ctx.needs_input_grad[0],
-            tile=tile,
-        )
+        early = is_frozen and ctx.needs_input_grad[0]
+        if _takes_triton(hidden_NH):
+            from twinkle.kernels import _linear_logprob_triton
+
+            logps_N, entropies_N, argmax_N, d_logp_NH, d_entropy_NH = _linear_logprob_triton.forward(
+                hidden_NH,
+                weight_VH,
+                labels_N,
+                bias_V,
+                temperature=temperature,
+                with_entropy=with_entropy,
+                with_argmax=with_argmax,
+                with_gradient=early,
+                chunk_size=asked[0],
+            )
+            seen = _ForwardPass(logps_N, None, entropies_N, argmax_N, d_logp_NH, d_entropy_NH)
+        else:
+            seen = _forward(
+                hidden_NH,
+                weight_VH,
+                labels_N,
+                bias_V,
+                temperature=temperature,
+                with_entropy=with_entropy,
+                with_argmax=with_argmax,
+                with_gradient=early,
+                tile=_tile_shape(hidden_NH.shape[0], weight_VH.shape[0], *asked),
+            )
         if is_frozen:
             ctx.save_for_backward(seen.d_logp_NH, seen.d_entropy_NH)
         else:
             ctx.save_for_backward(hidden_NH, weight_VH, bias_V, labels_N, seen.lse_N, seen.entropies_N)
-        ctx.is_frozen, ctx.temperature, ctx.tile = is_frozen, temperature, tile
+        ctx.is_frozen, ctx.temperature, ctx.asked = is_frozen, temperature, asked
         if seen.argmax_N is not None:
             ctx.mark_non_differentiable(seen.argmax_N)
         return seen.logps_N, seen.entropies_N, seen.argmax_N
@@ -150,19 +171,35 @@ class _LinearLogprob(torch.autograd.Function):
             d_logp_NH, d_entropy_NH = ctx.saved_tensors
             return _scaled(d_logp_NH, d_entropy_NH, g_logps_N, g_entropies_N), *(None,) * 7
         hidden_NH, weight_VH, bias_V, labels_N, lse_N, entropies_N = ctx.saved_tensors
-        gradients = _backward(
-            hidden_NH,
-            weight_VH,
-            labels_N,
-            bias_V,
-            lse_N,
-            entropies_N,
-            g_logps_N,
-            g_entropies_N,
-            temperature=ctx.temperature,
-            needs=ctx.needs_input_grad[:3],
-            tile=ctx.tile,
-        )
+        needs = ctx.needs_input_grad[:3]
+        if _takes_triton(hidden_NH):
+            from twinkle.kernels import _linear_logprob_triton
+
+            gradients = _linear_logprob_triton.backward(
+                hidden_NH,
+                weight_VH,
+                labels_N,
+                bias_V,
+                g_logps_N,
+                g_entropies_N,
+                temperature=ctx.temperature,
+                needs=needs,
+                chunk_size=ctx.asked[0],
+            )
+        else:
+            gradients = _backward(
+                hidden_NH,
+                weight_VH,
+                labels_N,
+                bias_V,
+                lse_N,
+                entropies_N,
+                g_logps_N,
+                g_entropies_N,
+                temperature=ctx.temperature,
+                needs=needs,
+                tile=_tile_shape(hidden_NH.shape[0], weight_VH.shape[0], *ctx.asked),
+            )
         return *gradients, *(None,) * 5
 
 
@@ -177,7 +214,8 @@ def _scaled(d_logp_NH: Tensor, d_entropy_NH: Tensor | None, g_logps_N: Tensor, g
 @dataclass(frozen=True, slots=True)
 class _ForwardPass:
     logps_N: Tensor
-    lse_N: Tensor
+    lse_N: Tensor | None
+    """None from Triton, whose backward pass makes it again."""
     entropies_N: Tensor | None
     argmax_N: Tensor | None
     d_logp_NH: Tensor | None

@@ -18,8 +18,9 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from twinkle.kernels import _linear_logprob_triton as triton_path
+from twinkle.kernels import linear_logprob as linear_logprob_module
 from twinkle.kernels._linear_logprob_triton import absorb_rows_, default_chunk
-from twinkle.kernels.linear_logprob import linear_logprob_ref
+from twinkle.kernels.linear_logprob import linear_logprob, linear_logprob_ref
 from twinkle.kernels.tuning import Launch
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -199,7 +200,8 @@ def test_large_logits_do_not_overflow(dtype: torch.dtype, size: float) -> None:
     seen, exact = by_kernel(logits_CV, labels_C.repeat(3)), reference(logits_CV, labels_C.repeat(3))
     # Differences of equal logits are exact, and log 600 is all that remains; others are as exact as float32 is.
     torch.testing.assert_close(seen.logps_C.double(), exact.logps_C, rtol=2e-6, atol=2e-6)
-    assert torch.isfinite(seen.d_logp_CV).all() and torch.isfinite(seen.d_entropy_CV).all() and torch.isfinite(seen.entropies_C).all()
+    torch.testing.assert_close(seen.d_logp_CV.double(), exact.d_logp_CV, rtol=ROUNDING[dtype] + 4e-6, atol=6e-8)
+    assert torch.isfinite(seen.d_entropy_CV).all() and torch.isfinite(seen.entropies_C).all()
 
 
 def test_a_label_outside_the_vocabulary_is_not_a_number() -> None:
@@ -212,6 +214,7 @@ def test_a_label_outside_the_vocabulary_is_not_a_number() -> None:
 def test_rows_may_lie_apart_and_what_lies_between_stays() -> None:
     wide_CV, labels_C, _ = draw(4, 400, torch.float32)
     before_CV, labels_C = wide_CV.clone(), labels_C.clamp(max=300)
+    close(by_kernel(wide_CV[:, 3:304], labels_C), reference(wide_CV[:, 3:304], labels_C), torch.float32)
     absorb_rows_(wide_CV[:, 3:304], labels_C, gradient=True, launch=SMALL)
     torch.testing.assert_close(wide_CV[:, 3:304].double(), reference(before_CV[:, 3:304], labels_C).d_logp_CV, rtol=4e-6, atol=1e-8)
     assert torch.equal(wide_CV[:, :3], before_CV[:, :3]) and torch.equal(wide_CV[:, 304:], before_CV[:, 304:])
@@ -286,6 +289,22 @@ def test_passes_equal_whole_logits(
     for gradient, expected in zip(seen, torch.autograd.grad(total, leaves), strict=True):
         assert gradient is not None and gradient.dtype == dtype
         torch.testing.assert_close(gradient.double(), expected, rtol=tolerance, atol=4 * tolerance)
+
+
+@pytest.mark.parametrize("is_frozen", [True, False])
+def test_the_public_function_gives_what_it_gives_on_a_cpu(is_frozen: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Through autograd, with torch's path and then with this one."""
+    hidden_NH, weight_VH, labels_N, bias_V = problem(9, 8, 300, torch.float32)
+    seen = []
+    for takes_triton in (False, True):
+        monkeypatch.setattr(linear_logprob_module, "_takes_triton", lambda hidden_NH, answer=takes_triton: answer)
+        leaves = [t.clone().requires_grad_(not is_frozen or t is hidden_NH) for t in (hidden_NH, weight_VH, bias_V)]
+        out = linear_logprob(*leaves[:2], labels_N, leaves[2], temperature=0.7, with_entropy=True, with_argmax=True, chunk_size=4)
+        assert out.entropies_N is not None
+        (out.logps_N.sum() - 0.1 * out.entropies_N.sum()).backward()
+        seen.append((out.logps_N, out.entropies_N, out.argmax_N, *(leaf.grad for leaf in leaves)))
+    # Two orders of summation in float32, over 300 entries and 9 tokens.
+    torch.testing.assert_close(*seen, rtol=1e-5, atol=1e-5)
 
 
 def test_only_what_is_asked_for_is_made() -> None:
