@@ -48,12 +48,12 @@ def on_gpu(call: Callable[[], object]) -> Variant:
 
     def run() -> float:
         torch.empty(FLUSH_BYTES, dtype=torch.uint8, device="cuda").zero_()
-        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
         start.record()
         call()
         end.record()
         end.synchronize()
-        return start.elapsed_time(end) / 1e3
+        return float(start.elapsed_time(end)) / 1e3
 
     return run
 

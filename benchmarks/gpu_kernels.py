@@ -51,12 +51,12 @@ def linear_cross_entropy(hidden_size: int, ceilings: Ceilings) -> Case:
     eager = step(eager_loss)
     peers = {"eager": eager, "torch.compile": step(torch.compile(eager_loss))}
     if find_spec("liger_kernel"):
-        from liger_kernel.transformers import LigerFusedLinearCrossEntropyLoss
+        from liger_kernel.transformers import LigerFusedLinearCrossEntropyLoss  # type: ignore[import-not-found]
 
         liger_loss = LigerFusedLinearCrossEntropyLoss()
         peers["liger"] = step(lambda: liger_loss(weight, hidden, labels))
     if find_spec("cut_cross_entropy"):
-        from cut_cross_entropy import linear_cross_entropy as cut_loss
+        from cut_cross_entropy import linear_cross_entropy as cut_loss  # type: ignore[import-not-found]
 
         peers["cut-cross-entropy"] = step(lambda: cut_loss(hidden, weight, labels))
 
