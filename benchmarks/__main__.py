@@ -15,7 +15,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from benchmarks.catalogue import BENCHES, SELF_TEST, WAITING
+from benchmarks.catalogue import BENCHES, ON_GPU, SELF_TEST, WAITING
 from benchmarks.harness import GATE_FACTOR, NUM_PAIRS
 from benchmarks.machine import ROOT
 from benchmarks.page import write_page
@@ -44,8 +44,8 @@ def main() -> int:
     if arguments.name in WAITING:
         print(f"{arguments.name} waits for {WAITING[arguments.name]}: there is nothing to run yet", file=sys.stderr)
         return 2
-    if arguments.name not in {*BENCHES, SELF_TEST, "all"}:
-        parser.error(f"there is no benchmark {arguments.name!r}; there are: {', '.join(BENCHES)}")
+    if arguments.name not in {*BENCHES, *ON_GPU, SELF_TEST, "all"}:
+        parser.error(f"there is no benchmark {arguments.name!r}; there are: {', '.join([*BENCHES, *ON_GPU])}")
     if arguments.pairs is not None and arguments.pairs < 1:
         parser.error(f"--pairs is at least 1, got {arguments.pairs}")
 
@@ -74,8 +74,8 @@ def _run(name: str, arguments: argparse.Namespace) -> Verdict:
 
 
 def _listing() -> list[str]:
-    width = max(map(len, [*BENCHES, *WAITING]))
-    there = [f"{name:{width}}  {what}" for name, what in BENCHES.items()]
+    width = max(map(len, [*BENCHES, *ON_GPU, *WAITING]))
+    there = [f"{name:{width}}  {what}" for name, what in {**BENCHES, **ON_GPU}.items()]
     return there + [f"{name:{width}}  (waits for {what})" for name, what in WAITING.items()]
 
 

@@ -15,6 +15,11 @@ BENCHES = {
 }
 """Modules of this package with ``cases(size)``, in the order in which ``all`` runs them."""
 
+ON_GPU = {
+    "gpu_kernels": "our kernels on a CUDA device, against its ceilings and the kernels of others",
+}
+"""Modules whose cases need a CUDA device; run by name, never by ``all``."""
+
 SELF_TEST = "aa"
 """The module whose case has no peer: it tells whether this machine can be judged on at all."""
 
