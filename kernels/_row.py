@@ -1,7 +1,7 @@
 """Tensors as rows for a kernel that works along the last dim: any strides on the leading dims, without a copy.
 
-A kernel sees three leading dims. Row ``n`` of sizes ``(A, B, C)`` starts at ``(n // C // B) s_A + (n // C % B) s_B + (n % C) s_C``; a size of
-one costs nothing, because Triton compiles a constant one in.
+A kernel sees three leading dims. Row ``n`` of sizes ``(A, B, C)`` starts at ``(n // C // B) s_A + (n // C % B) s_B + (n % C) s_C``; a size
+of one costs nothing, because Triton compiles a constant one in.
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@ With ``r_n = 1 / sqrt(mean_h x_nh^2 + eps)``, ``n = x r`` and ``g = dy (weight +
 
     y = n (weight + offset)      dx = r (g - n mean_h(g n))      dweight = sum over rows of dy n
 
-Between forward and backward only the input and ``r_n``, a number a row, are kept; a module of separate operations keeps three tensors of the
-input's size. All arithmetic is in float32 or wider, and numbers are rounded where transformers' modules round them, so that a model in bfloat16
+Between forward and backward only the input and ``r_n``, a number a row, are kept; separate operations keep three tensors of the input's
+size. All arithmetic is in float32 or wider, and numbers are rounded where transformers' modules round them, so that a model in bfloat16
 does not notice the exchange:
 
 - ``offset == 0``, the convention of LlamaRMSNorm and Qwen3RMSNorm: ``n`` is rounded to the input's dtype, then multiplied by the weight
@@ -106,9 +106,7 @@ def _sum_rows(x: Tensor) -> Tensor:
 
 def _check_weight(x: Tensor, weight_H: Tensor) -> None:
     if weight_H.shape != x.shape[-1:]:
-        raise ValueError(
-            f"weight must have the length of the last dim of x, ({x.shape[-1] if x.dim() else 'x has none'},), got {tuple(weight_H.shape)}"
-        )
+        raise ValueError(f"weight must be {tuple(x.shape[-1:])}, as long as the last dim of x, got {tuple(weight_H.shape)}")
 
 
 class _RMSNorm(torch.autograd.Function):

@@ -50,6 +50,29 @@ TABLE: Mapping[str, Sequence[Row]] = {
         Row(up_to=4096, launch=Launch(blocks={"BLOCK_V": 2048}, num_warps=4)),
         Row(launch=Launch(blocks={"BLOCK_V": 8192}, num_warps=8)),
     ),
+    # A tile of about 4,096 numbers, 32 a thread of four warps; a longer row is a tile of its own, with 16 to 32 a thread.
+    "rms_norm": (
+        Row(up_to=128, launch=Launch(blocks={"BLOCK_N": 32})),
+        Row(up_to=256, launch=Launch(blocks={"BLOCK_N": 16})),
+        Row(up_to=512, launch=Launch(blocks={"BLOCK_N": 8})),
+        Row(up_to=1024, launch=Launch(blocks={"BLOCK_N": 4})),
+        Row(up_to=2048, launch=Launch(blocks={"BLOCK_N": 2})),
+        Row(up_to=8192, launch=Launch(blocks={"BLOCK_N": 1}, num_warps=8)),
+        Row(launch=Launch(blocks={"BLOCK_N": 1}, num_warps=32)),
+    ),
+    # Sixteen numbers a thread: two loads of 16 bytes in flight for each tensor.
+    "swiglu": (Row(launch=Launch(blocks={"BLOCK_I": 2048})),),
+    # As rms_norm; with the norm half of that, because angles and weights are in registers too.
+    "rope": (
+        Row(up_to=64, launch=Launch(blocks={"BLOCK_N": 64})),
+        Row(up_to=128, launch=Launch(blocks={"BLOCK_N": 32})),
+        Row(launch=Launch(blocks={"BLOCK_N": 16})),
+    ),
+    "qk_norm_rope": (
+        Row(up_to=64, launch=Launch(blocks={"BLOCK_N": 32})),
+        Row(up_to=128, launch=Launch(blocks={"BLOCK_N": 16})),
+        Row(launch=Launch(blocks={"BLOCK_N": 8})),
+    ),
 }
 """Rows by kernel. The first that fits is taken, a measured one before a default; every kernel has a default without ``up_to``."""
 
