@@ -6,9 +6,9 @@ With a gradient, a chunk of tokens at a time::
     logits <- (onehot(y) - p) / t       one program a row: statistics in a first pass, the derivative over the logits in a second
     d logp / d h = logits W             cuBLAS
 
-which is 4 N H V operations, and 4 passes over ``chunk x V`` numbers besides those of the two products. Without a gradient a tile of the
-vocabulary at a time, with the statistics so far carried on in float32 (Milakov and Gimelshein 2018, arXiv 1805.02867): 2 N H V operations,
-whole products however small the tile, and logits that leave the second-level cache seldom or never.
+which is 4 N H V operations; the program itself reads the logits twice and writes them once. Without a gradient a tile of the vocabulary at
+a time, with the statistics so far carried on in float32 (Milakov and Gimelshein 2018, arXiv 1805.02867): 2 N H V operations, products over
+thousands of tokens in little memory, and logits that the program reads while they are largely in the second-level cache.
 
 Statistics are kept relative to the running maximum ``m``, in float32 whatever the dtype of the logits::
 
