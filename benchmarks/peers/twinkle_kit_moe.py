@@ -12,7 +12,7 @@ import torch
 import torch.distributed as dist
 
 from benchmarks.peers.loop import serve
-from twinkle.model.transformers.moe.expert_parallel import ExpertParallelConfig, patch_forward, shard_experts
+from twinkle.model.transformers.moe.expert_parallel import ExpertParallelConfig, patch_forward, shard_experts  # type: ignore[import-not-found]
 
 
 def _gather_one(output: torch.Tensor, own: torch.Tensor, group: Any = None) -> None:
@@ -30,15 +30,16 @@ class _Layer:
     def setup(self, path: str, rendezvous: str, frozen: bool) -> list[float]:
         """Loads the layer from ``path``; answers the first token's output."""
         if not dist.is_initialized():
-            dist.all_gather_into_tensor = _gather_one
+            dist.all_gather_into_tensor = _gather_one  # type: ignore[assignment]
             dist.init_process_group("gloo", init_method=Path(rendezvous).as_uri(), rank=0, world_size=1)
         self.block, self.hidden_1TH, self.upstream_1TH = torch.load(path, weights_only=False)
-        self.block.experts.requires_grad_(not frozen)
         config = ExpertParallelConfig()
-        shard_experts(self.block, 1, 0, config)
+        shard_experts(self.block, 1, 0, config)  # makes parameters anew, which are then trained
+        self.block.experts.requires_grad_(not frozen)
         patch_forward(self.block, dist.group.WORLD, 1, config, "experts")
         with torch.no_grad():
-            return self.block(self.hidden_1TH)[0, 0].tolist()
+            first_H: list[float] = self.block(self.hidden_1TH)[0, 0].tolist()
+        return first_H
 
     def step(self) -> None:
         """Forward and backward."""

@@ -6,9 +6,11 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 from torch import Tensor
 from transformers import Qwen3MoeConfig
-from transformers.models.qwen3_moe.modeling_qwen3_moe import Qwen3MoeExperts
+from transformers.integrations.moe import ExpertsInterface
+from transformers.models.qwen3_moe.modeling_qwen3_moe import Qwen3MoeExperts, Qwen3MoeSparseMoeBlock
 
 from twinkle.core.errors import InvalidArgument
 from twinkle.kernels import _huge_page
@@ -137,6 +139,30 @@ def test_it_equals_the_layer_of_transformers() -> None:
         seen.append([t.grad.clone() for t in (h, w, *layer.parameters()) if t.grad is not None])
     for theirs, ours in zip(*seen, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
+
+
+def test_adapters_of_peft_get_their_gradients_through_it() -> None:
+    """PEFT merges ``B A`` into the stacked weight for the forward pass; ours is looked up by name where transformers looks."""
+    ExpertsInterface.register("moe_experts_of_test", lambda m, h, i, w: moe_experts(h, m.gate_up_proj, m.down_proj, i, w))
+    config = Qwen3MoeConfig(hidden_size=16, moe_intermediate_size=8, num_experts=6, num_experts_per_tok=2, experts_implementation="eager")
+    torch.manual_seed(0)
+    block = Qwen3MoeSparseMoeBlock(config)
+    for parameter in block.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    targets = ["experts.gate_up_proj", "experts.down_proj"]
+    model = get_peft_model(block, LoraConfig(r=3, target_modules=[], target_parameters=targets, init_lora_weights=False))
+    hidden = torch.randn(1, 19, 16)
+    seen = []
+    for implementation in ("eager", "moe_experts_of_test"):
+        config._experts_implementation = implementation
+        model.zero_grad()
+        out = model(hidden)
+        out.square().sum().backward()
+        gradients = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+        assert len(gradients) == 4 and all("lora_" in name for name in gradients)
+        seen.append([out.detach(), *gradients.values()])
+    for theirs, ours in zip(*seen, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5 * float(theirs.abs().max()))
 
 
 @pytest.mark.parametrize("trained", [(0,), (1,), (2,), (4,), (0, 4), (1, 2), (0, 2), (1, 4)], ids=str)
