@@ -10,7 +10,7 @@ Rows (a row is a token with one of its experts) are sorted by expert once; then 
     d weight = <a, h>      d h = w a      d D_e = sum o_t^T (w h)      d G_e = sum [d g | d u]^T x_t      d x_t = sum_k [d g | d u] G_e
 
 so neither the experts' outputs nor the gathered tokens have to be kept: ``[g | u]`` is, and ``h`` comes from the sigmoid that the
-derivative needs anyway. That is 2 S I numbers a layer where autograd keeps ``S (2 H + 5 I)``, for one more gather of S rows. Computing
+derivative needs anyway. That is 2 S I numbers a layer where autograd keeps ``S (2 H + 4 I)``, for one more gather of S rows. Computing
 ``[g | u]`` again as well would save them too, for a sixth more products; recomputing whole layers serves those who need that.
 
 A weight's gradient is one tensor that each expert's product is written into. An index ``weight[e]`` for each expert would make autograd
