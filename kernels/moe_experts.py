@@ -11,7 +11,7 @@ Rows (a row is a token with one of its experts) are sorted by expert once; then 
 
 so neither the experts' outputs nor the gathered tokens have to be kept: ``[g | u]`` is, and ``h`` comes from the sigmoid that the
 derivative needs anyway. That is 2 S I numbers a layer where autograd keeps ``S (2 H + 4 I)``, for one more gather of S rows. Computing
-``[g | u]`` again as well would save them too, for a sixth more products; recomputing whole layers serves those who need that.
+``[g | u]`` again as well would save them too, for two ninths more products; recomputing whole layers serves those who need that.
 
 A weight's gradient is one tensor that each expert's product is written into. An index ``weight[e]`` for each expert would make autograd
 fill E tensors of the whole shape with zeros, and add them. A frozen weight costs nothing; a trained one always gets its gradient, zeros
