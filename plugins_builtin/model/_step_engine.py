@@ -12,12 +12,14 @@ its end. The first term's sums live in ``p.grad``; each further term has a buffe
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from twinkle.core.errors import InvalidArgument
+from twinkle.plugins_builtin.model._flat_form import FlatForm
 from twinkle.plugins_builtin.model._loss_term import LossTerm
 
 SumOverRanks = Callable[[Tensor], Tensor]
@@ -45,6 +47,8 @@ class StepEngine:
         self.parameters = list(parameters)
         self.gradient_accumulation_steps = _checked_steps(gradient_accumulation_steps)
         self.scaler = scaler
+        self.flat_form: FlatForm | None = None
+        """Of the optimizer, where it has one; forgotten at the first step that it is not good for."""
         self.num_backward = 0
         """Calls of :meth:`end_backward` since the start of training."""
         self.num_steps = 0
@@ -113,7 +117,9 @@ class StepEngine:
             denominators = self._sum_over_ranks(denominators)
         # A window without a single trained token has gradient zero, not NaN.
         factors = denominators.clamp(min=torch.finfo(torch.float64).tiny).reciprocal() * (denominators > 0)
-        self._scale([p.grad for p in self.parameters], factors[0])
+        if self.flat_form is not None and not self.flat_form.gather():
+            self.flat_form = None
+        self._scale([p.grad for p in self._leaves()], factors[0])
         for gradients, factor in zip(self._further_gradients, factors[1:], strict=True):
             self._scale(gradients, factor)
             for parameter, gradient in zip(self.parameters, gradients, strict=True):
@@ -125,9 +131,9 @@ class StepEngine:
     def clip(self, max_norm: float, norm_type: float = 2.0) -> Tensor:
         """Normalises, then scales gradients longer than ``max_norm`` down to it; returns the norm before. Stays on the device."""
         self.normalise()
-        gradients = [p.grad for p in self.parameters if p.grad is not None]
-        norm: Tensor = get_total_norm(gradients, norm_type)
-        clip_grads_with_norm_([p for p in self.parameters if p.grad is not None], max_norm, norm)
+        leaves = [p for p in self._leaves() if p.grad is not None]
+        norm: Tensor = get_total_norm([p.grad for p in leaves if p.grad is not None], norm_type)
+        clip_grads_with_norm_(leaves, max_norm, norm)
         return norm
 
     def unscale(self, optimizer: torch.optim.Optimizer) -> None:
@@ -139,13 +145,16 @@ class StepEngine:
         """Normalises if that was not done, and updates the parameters. False where float16 overflowed and the update was left out."""
         self.normalise()
         self.num_steps += 1
-        if self.scaler is None:
-            optimizer.step()
-            return True
-        scale = self.scaler.get_scale()
-        self.scaler.step(optimizer)
-        self.scaler.update()
-        return bool(self.scaler.get_scale() >= scale)
+        if self.flat_form is not None and not self.flat_form.fits(optimizer):
+            self.flat_form = None
+        with nullcontext() if self.flat_form is None else self.flat_form.in_place():
+            if self.scaler is None:
+                optimizer.step()
+                return True
+            scale = self.scaler.get_scale()
+            self.scaler.step(optimizer)
+            self.scaler.update()
+            return bool(self.scaler.get_scale() >= scale)
 
     def open_window(self) -> None:
         """Forgets the gradients: the next window begins."""
@@ -172,6 +181,10 @@ class StepEngine:
             self._denominators = denominators
             self._put_gradients(gradients[0])
             self._further_gradients = gradients[1:]
+
+    def _leaves(self) -> list[torch.nn.Parameter]:
+        """What holds the normalised gradients: the parameters, or the buffers that they lie in."""
+        return self.parameters if self.flat_form is None else self.flat_form.leaves(self.parameters)
 
     def _put_gradients(self, gradients: Sequence[Tensor | None]) -> None:
         for parameter, gradient in zip(self.parameters, gradients, strict=True):

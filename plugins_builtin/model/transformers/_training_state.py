@@ -21,6 +21,7 @@ from torch import Tensor
 
 from twinkle.core.errors import CheckpointError, InvalidArgument
 from twinkle.core.signature import named_parameters
+from twinkle.plugins_builtin.model._flat_form import FlatForm
 from twinkle.plugins_builtin.model.transformers._optimizer_group import OptimizerGroup
 
 STATE_FILE = "trainer_state.json"
@@ -204,6 +205,7 @@ def _write_optimizer(path: Path, group: OptimizerGroup) -> dict[str, Any] | None
     ]
     return {
         "class": type(optimizer).__qualname__,
+        "has_flat_form": group.engine.flat_form is not None,
         "param_groups": _plain(param_groups, "the optimizer"),
         "scalars": _plain(scalars, "the optimizer"),
         "scalars_on_device": sorted(scalars_on_device),
@@ -225,6 +227,8 @@ def _restore_optimizer(values: dict[str, Any], saved: dict[str, Any], group: Opt
             on_device = value.dim() > 0 or slot in saved["scalars_on_device"]
             value = value.to(parameter.device if on_device else "cpu", copy=True)  # what was loaded is a view into the file
         optimizer.state[parameter][slot] = value
+    # The last bit of an update may depend on the form, so the form is part of the state.
+    group.engine.flat_form = FlatForm.of(optimizer) if saved["has_flat_form"] else None
 
 
 def _in_form_of(live: Any, value: Any) -> Any:

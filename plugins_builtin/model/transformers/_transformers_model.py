@@ -28,7 +28,6 @@ from twinkle.core.repository_files import repository_folder
 from twinkle.core.resolved import Resolved
 from twinkle.core.runtime.context import current
 from twinkle.core.runtime.remote import remote_class, remote_function
-from twinkle.core.signature import named_parameters
 from twinkle.core.suggestion import did_you_mean
 from twinkle.plugins_builtin.model._loss_term import mean_of
 from twinkle.plugins_builtin.model._step_engine import StepEngine
@@ -40,11 +39,11 @@ from twinkle.plugins_builtin.model.transformers._checkpoint import (
     read_weights,
     write_checkpoint,
 )
-from twinkle.plugins_builtin.model.transformers._decay_group import decay_groups
 from twinkle.plugins_builtin.model.transformers._description import describe_training
 from twinkle.plugins_builtin.model.transformers._forward import Attention, run_forward
 from twinkle.plugins_builtin.model.transformers._loading import load_model
 from twinkle.plugins_builtin.model.transformers._micro_batch import MicroBatch, combined, micro_batches
+from twinkle.plugins_builtin.model.transformers._optimizer import make_optimizer
 from twinkle.plugins_builtin.model.transformers._optimizer_group import ForwardResult, Metrics, OptimizerGroup
 from twinkle.plugins_builtin.model.transformers._output_projection import is_plain, separable_projection
 from twinkle.plugins_builtin.model.transformers._training_state import read_counters, restore_state
@@ -170,14 +169,8 @@ class TransformersModel:
         """
         group = self._group(adapter_name)
         resolved = resolve("optimizer", optimizer_cls)
-        if isinstance(resolved.cls, type):
-            offered = {"params": params, "lr": lr, "weight_decay": weight_decay}
-            if params is None:
-                takes_decay = "weight_decay" in named_parameters(resolved.cls)
-                offered["params"] = decay_groups(group.named_parameters, weight_decay if takes_decay else None)
-            group.optimizer = build_resolved(resolved, init, offered)
-        else:
-            group.optimizer = build_resolved(resolved, init)
+        optimizer, flat_form = make_optimizer(resolved, init, group.named_parameters, lr, weight_decay, params)
+        group.optimizer, group.engine.flat_form = optimizer, flat_form
         group.lr_scheduler = None
         group.provenance["optimizer"] = resolved.provenance()
 
