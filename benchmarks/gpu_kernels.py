@@ -11,10 +11,14 @@ from importlib.util import find_spec
 import torch
 from torch import Tensor
 from torch.nn import functional
+from transformers.models.qwen3.modeling_qwen3 import Qwen3RMSNorm, apply_rotary_pos_emb
 
-from benchmarks.bench import Case, Count, Size
+from benchmarks.bench import OURS, Case, Count, Size
 from benchmarks.gpu import Ceilings, gpu_case, measure_ceilings, peak_gpu_bytes
 from twinkle.kernels.linear_logprob import linear_logprob
+from twinkle.kernels.qk_norm_rope import qk_norm_rope, qk_norm_rope_ref
+from twinkle.kernels.rms_norm import add_rms_norm, add_rms_norm_ref, rms_norm, rms_norm_ref
+from twinkle.kernels.swiglu import swiglu, swiglu_ref
 
 NUM_TOKENS = 8192
 NUM_ENTRIES = 151_936
@@ -30,6 +34,7 @@ def cases(size: Size) -> Iterator[Case]:
     for hidden_size in HIDDEN_SIZES[size]:
         yield linear_cross_entropy(hidden_size, ceilings)
         yield token_logprobs(hidden_size, ceilings)
+    yield from layer_cases(ceilings)
 
 
 def linear_cross_entropy(hidden_size: int, ceilings: Ceilings) -> Case:
@@ -121,6 +126,154 @@ def token_logprobs(hidden_size: int, ceilings: Ceilings) -> Case:
     )
 
 
+def layer_cases(ceilings: Ceilings) -> Iterator[Case]:
+    """The kernels of a decoder layer, forward alone and backward alone, with frozen weights but where it says so.
+
+    Floors are the bytes that must be read and written, at the rate of a copy.
+    """
+    yield from _layer_cases("RMSNorm, hidden 4096", *_rms_norms(), 2, 3, ceilings, {"liger": (1.0, 1.2), "eager": (8.0, 8.0)})
+    yield from _layer_cases(
+        "RMSNorm with its weight trained", *_rms_norms(trained=True), 2, 3, ceilings, {"liger": (1.0, 1.2), "eager": (8.0, 8.0)}
+    )
+    yield from _layer_cases("residual and RMSNorm, hidden 4096", *_add_rms_norms(), 4, 4, ceilings, {"eager": (1.0, 1.0)})
+    yield from _layer_cases("SwiGLU, 12288", *_swiglus(), 3, 5, ceilings, {"liger": (1.0, 1.0), "eager": (1.0, 1.0)})
+    yield from _layer_cases("QK-norm and RoPE, 32 and 8 heads of 128", *_qk_norm_ropes(), 2, 3, ceilings, {"eager": (8.0, 8.0)}, 0.80)
+
+
+Layer = Callable[..., "Tensor | tuple[Tensor, ...]"]
+
+
+def _layer_cases(
+    name: str,
+    layers: dict[str, Layer],
+    reference: Layer,
+    inputs: list[Tensor],
+    num_passes: int,
+    num_backward_passes: int,
+    ceilings: Ceilings,
+    goals: dict[str, tuple[float, float]],
+    of_copy_rate: float = 0.85,
+) -> Iterator[Case]:
+    """Forward and backward of ``layers`` on ``inputs``; a pass reads or writes the first input's bytes (heads: queries' and keys')."""
+    differentiable = [x for x in inputs if x.requires_grad]
+    exact = _tuple(reference(*inputs))
+    upstream = [torch.randn_like(y, dtype=inputs[0].dtype) for y in exact]
+    exact_gradients = torch.autograd.grad(exact, differentiable, [g.float() for g in upstream])
+    outputs = {variant: _tuple(layer(*inputs)) for variant, layer in layers.items()}
+    pass_bytes = sum(y.nbytes for y in upstream) / (2 if num_passes == 4 else 1)  # the sum with the residual is a second result
+
+    def no_grad(layer: Layer) -> Callable[[], object]:
+        def run() -> None:
+            with torch.no_grad():
+                layer(*inputs)
+
+        return run
+
+    def backward(variant: str) -> Callable[[], object]:
+        def run() -> None:
+            torch.autograd.grad(outputs[variant], differentiable, upstream, retain_graph=True)
+
+        return run
+
+    def check() -> None:
+        # bfloat16 results: a part in a hundred of their length
+        for seen, expected in zip(_tuple(layers[OURS](*inputs)), exact, strict=True):
+            _assert_near(seen, expected.detach(), 1e-2)
+        gradients = torch.autograd.grad(outputs[OURS], differentiable, upstream, retain_graph=True)
+        for seen, expected in zip(gradients, exact_gradients, strict=True):
+            _assert_near(seen, expected.float(), 1e-2)
+
+    for direction, passes, place in (("forward", num_passes, 0), ("backward", num_backward_passes, 1)):
+        timed = [variant for variant in layers if place == 0 or outputs[variant][0].requires_grad]
+        calls = {variant: no_grad(layers[variant]) if place == 0 else backward(variant) for variant in timed}
+        yield gpu_case(
+            f"{name}, {direction}",
+            calls.pop(OURS),
+            calls,
+            check=check,
+            floor_s=ceilings.floor_s(moved_bytes=passes * pass_bytes),
+            at_most_floors=1 / of_copy_rate,
+            at_least={peer: ratios[place] for peer, ratios in goals.items()},
+        )
+
+
+def _rms_norms(trained: bool = False) -> tuple[dict[str, Layer], Layer, list[Tensor]]:
+    module = Qwen3RMSNorm(4096, eps=1e-6).to("cuda", torch.bfloat16)
+
+    def eager(x: Tensor, _: Tensor) -> Tensor:
+        y: Tensor = module(x)
+        return y
+
+    layers: dict[str, Layer] = {
+        OURS: lambda x, w: rms_norm(x, w, 1e-6),
+        "eager": eager,
+        "torch.compile": torch.compile(eager),
+    }
+    if find_spec("liger_kernel"):
+        from liger_kernel.ops.rms_norm import LigerRMSNormFunction  # type: ignore[import-not-found]
+
+        layers["liger"] = lambda x, w: LigerRMSNormFunction.apply(x, w, 1e-6, 0.0, "llama", False)
+    weight = module.weight.requires_grad_(trained)
+    return layers, lambda x, w: rms_norm_ref(x, w, 1e-6), [_random(NUM_TOKENS, 4096), weight]
+
+
+def _add_rms_norms() -> tuple[dict[str, Layer], Layer, list[Tensor]]:
+    module = Qwen3RMSNorm(4096, eps=1e-6).to("cuda", torch.bfloat16).requires_grad_(False)
+
+    def eager(x: Tensor, residual: Tensor) -> tuple[Tensor, Tensor]:
+        total = x + residual
+        return module(total), total
+
+    layers: dict[str, Layer] = {
+        OURS: lambda x, r: add_rms_norm(x, r, module.weight, 1e-6),
+        "eager": eager,
+        "torch.compile": torch.compile(eager),
+    }
+    reference: Layer = lambda x, r: add_rms_norm_ref(x, r, module.weight, 1e-6)  # noqa: E731
+    return layers, reference, [_random(NUM_TOKENS, 4096), _random(NUM_TOKENS, 4096)]
+
+
+def _swiglus() -> tuple[dict[str, Layer], Layer, list[Tensor]]:
+    def eager(gate: Tensor, up: Tensor) -> Tensor:
+        return functional.silu(gate) * up
+
+    layers: dict[str, Layer] = {OURS: swiglu, "eager": eager, "torch.compile": torch.compile(eager)}
+    if find_spec("liger_kernel"):
+        from liger_kernel.ops.swiglu import swiglu_forward  # type: ignore[import-not-found]
+
+        # Forward alone: Liger's backward overwrites its inputs, so it cannot be repeated.
+        layers["liger"] = lambda gate, up: swiglu_forward(gate, up)[-1]
+    return layers, swiglu_ref, [_random(NUM_TOKENS, 12_288), _random(NUM_TOKENS, 12_288)]
+
+
+def _qk_norm_ropes() -> tuple[dict[str, Layer], Layer, list[Tensor]]:
+    norms = [Qwen3RMSNorm(128, eps=1e-6).to("cuda", torch.bfloat16).requires_grad_(False) for _ in range(2)]
+    weights = norms[0].weight, norms[1].weight
+    turns = torch.rand(1, NUM_TOKENS, 64, device="cuda").repeat(1, 1, 2)
+    cos, sin = turns.cos().bfloat16(), turns.sin().bfloat16()
+
+    def eager(q: Tensor, k: Tensor) -> tuple[Tensor, ...]:
+        rotated: tuple[Tensor, ...] = apply_rotary_pos_emb(norms[0](q), norms[1](k), cos, sin)
+        return rotated
+
+    layers: dict[str, Layer] = {
+        OURS: lambda q, k: qk_norm_rope(q, k, *weights, cos, sin, 1e-6),
+        "eager": eager,
+        "torch.compile": torch.compile(eager),
+    }
+    reference: Layer = lambda q, k: qk_norm_rope_ref(q, k, *weights, cos, sin, 1e-6)  # noqa: E731
+    heads = [_random(1, NUM_TOKENS, heads, 128).detach().transpose(1, 2).requires_grad_() for heads in (32, 8)]
+    return layers, reference, heads
+
+
+def _random(*shape: int) -> Tensor:
+    return torch.randn(shape, dtype=torch.bfloat16, device="cuda", requires_grad=True)
+
+
+def _tuple(outputs: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return outputs if isinstance(outputs, tuple) else (outputs,)
+
+
 def _head(hidden_size: int) -> tuple[Tensor, Tensor, Tensor]:
     generator = torch.Generator("cuda").manual_seed(0)
     hidden = torch.randn(NUM_TOKENS, hidden_size, generator=generator, device="cuda").bfloat16()
@@ -137,5 +290,5 @@ def _reference(hidden: Tensor, weight: Tensor, labels: Tensor) -> tuple[Tensor, 
 
 
 def _assert_near(seen: Tensor, exact: Tensor, tolerance: float) -> None:
-    error = float((seen.float() - exact).norm() / exact.norm())
+    error = float((seen.detach().float() - exact).norm() / exact.norm())
     assert error <= tolerance, f"off by {error:.1e} of its length, {tolerance:.0e} is allowed"

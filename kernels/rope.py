@@ -40,7 +40,7 @@ def rope_ref(x_BSTD: Tensor, cos_BTR: Tensor, sin_BTR: Tensor) -> Tensor:
     wide = torch.promote_types(x_BSTD.dtype, torch.float32)
     size = cos_BTR.shape[-1]
     cos, sin = cos_BTR.to(wide).unsqueeze(1), sin_BTR.to(wide).unsqueeze(1)
-    turning, rest = x_BSTD.to(wide).split([size, x_BSTD.shape[-1] - size], dim=-1)
+    turning, rest = x_BSTD[..., :size].to(wide), x_BSTD[..., size:].to(wide)
     first, second = turning.chunk(2, dim=-1)
     return torch.cat([turning * cos + torch.cat([-second, first], dim=-1) * sin, rest], dim=-1)
 
