@@ -9,6 +9,8 @@ from torch import Tensor
 
 from twinkle.kernels.rms_norm import add_rms_norm, add_rms_norm_ref, rms_norm, rms_norm_ref
 
+pytestmark = pytest.mark.filterwarnings("ignore:TRITON_DEFAULT_FP_FUSION")  # on a GPU, at the first compilation
+
 SHAPES = [(1, 1), (1, 7), (9,), (7, 1), (3, 37), (2, 3, 5, 24), (13, 130)]
 
 

@@ -13,6 +13,8 @@ from transformers.models.qwen3.modeling_qwen3 import Qwen3RMSNorm, apply_rotary_
 from twinkle.kernels.qk_norm_rope import qk_norm_rope, qk_norm_rope_ref
 from twinkle.kernels.rope import rope, rope_ref
 
+pytestmark = pytest.mark.filterwarnings("ignore:TRITON_DEFAULT_FP_FUSION")  # on a GPU, at the first compilation
+
 SIZES = [  # sequences, query heads, key heads, tokens, numbers of a head, of them rotated
     (1, 1, 1, 1, 2, 2),
     (1, 3, 1, 1, 6, 6),

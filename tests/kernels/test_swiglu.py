@@ -9,6 +9,8 @@ from torch import Tensor
 
 from twinkle.kernels.swiglu import swiglu, swiglu_ref
 
+pytestmark = pytest.mark.filterwarnings("ignore:TRITON_DEFAULT_FP_FUSION")  # on a GPU, at the first compilation
+
 
 def numbers(*shape: int, dtype: torch.dtype = torch.float32, device: torch.device, seed: int = 0) -> Tensor:
     return (3 * torch.randn(shape, generator=torch.Generator().manual_seed(seed))).to(device, dtype)
