@@ -1,38 +1,180 @@
-"""What ``import twinkle`` and a look-up cost, and whether they stay so with 1,000 and 10,000 more components.
-
-Prints modules (exact) and ratios of times: a fresh Python with ``import twinkle`` over one without, and each larger registry over the
-small one, measured in turns. Absolute times are for orientation only.
-Goals: under 0.10 s and 350 modules; a warm look-up under 2 microseconds, with 1,000 more components at most 1.2 times that and no more
-modules.
-"""
+"""What ``import twinkle`` and a look-up cost, and whether they stay so beside 1,000 and 10,000 more components."""
 
 from __future__ import annotations
 
-import argparse
-import os
-import statistics
-import subprocess
-import sys
-import time
+import json
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-SIZES = (0, 1_000, 10_000)
+from benchmarks.bench import OURS, Case, Count, Goal, Size, Variant, budget, timed
+from benchmarks.fresh_python import output_of, timed_in_fresh_python
+from benchmarks.sidecar import peer_folder
+from twinkle import hookimpl
+from twinkle.core.registry import Registry
 
-LOOK_UP = """
-import sys, time
-import twinkle
-before = time.perf_counter()
-twinkle.resolve("loss", "cross_entropy")
-first = time.perf_counter() - before
-best = 1.0
-for _ in range(20):
-    before = time.perf_counter()
-    for _ in range(5_000):
-        twinkle.resolve("loss", "cross_entropy")
-    best = min(best, time.perf_counter() - before)
-print(first, best / 5_000, len(sys.modules))
+NUM_MORE = (1_000, 10_000)
+NUM_LOOK_UPS = 5_000
+LOOK_UP = "twinkle.resolve('loss', 'cross_entropy')"
+COST = """
+import json, sys
+from pathlib import Path
+{code}
+resident = Path("/proc/self/status").read_text().partition("VmRSS:")[2].split()[0]
+print(json.dumps({{"modules": sorted(sys.modules), "MB": int(resident) / 1024}}))
 """
+HEAVY = {"torch", "numpy", "transformers", "datasets", "peft", "ray", "pandas", "pyarrow"}
+
+
+def cases(size: Size) -> Iterator[Case]:
+    """The import, then look-ups: warm, the first of a kind, the first of a process; with more and more components."""
+    yield import_case(size)
+    if size == "full":
+        yield first_model_case()
+    yield warm_case()
+    for num_more in NUM_MORE:
+        yield warm_beside_case(num_more)
+    yield first_of_a_kind_case()
+    for num_more in NUM_MORE:
+        with TemporaryDirectory() as root:
+            yield first_of_a_process_case(Path(root), num_more)
+
+
+def import_case(size: Size) -> Case:
+    """``import twinkle`` against the same line with the package of a peer."""
+    variants: dict[str, Variant] = {OURS: timed_in_fresh_python("import twinkle"), "0.1 s": budget(0.1)}
+    if (published := peer_folder("twinkle-kit")) is not None:
+        variants["twinkle-kit"] = timed_in_fresh_python("import twinkle", published)
+    if size == "full":
+        variants |= {name: timed_in_fresh_python(f"import {name}") for name in ("transformers", "torch")}
+        if (trl := peer_folder("trl")) is not None:
+            variants["trl"] = timed_in_fresh_python("import trl", trl)
+
+    def check() -> None:
+        found = HEAVY & set(cost_of("import twinkle")[0])
+        assert not found, f"import twinkle imports {found}"
+
+    def counts() -> Sequence[Count]:
+        modules, resident_mb = cost_of("import twinkle")
+        return [Count(name="modules", value=len(modules), at_most=350), Count(name="resident", value=resident_mb, unit="MB", at_most=40)]
+
+    return Case(
+        name="import",
+        variants=variants,
+        check=check,
+        goals=[Goal(peer="0.1 s", at_least=1), Goal(peer="twinkle-kit", at_least=5)],
+        counts=counts,
+    )
+
+
+def cost_of(code: str, path: Path | None = None) -> tuple[list[str], float]:
+    """Names of the modules and resident megabytes of a new Python after ``code``."""
+    found = json.loads(output_of(COST.format(code=code), path))
+    return found["modules"], found["MB"]
+
+
+def first_model_case() -> Case:
+    """The model class, against the libraries that it cannot do without."""
+    peer = "torch, transformers and PEFT"
+    libraries = "import torch, transformers, peft\ntransformers.AutoModelForCausalLM, transformers.PreTrainedModel, peft.LoraConfig"
+    model = "from twinkle.model import TransformersModel"
+    return Case(
+        name="first import of a model class",
+        variants={OURS: timed_in_fresh_python(model), peer: timed_in_fresh_python(libraries)},
+        check=lambda: None,
+        goals=[Goal(peer=peer, at_least=1 / 1.1)],
+    )
+
+
+def registry_beside(num_more: int) -> Registry:
+    """A registry that has looked up the name once, with ``num_more`` losses of a plugin."""
+
+    class Many:
+        @hookimpl
+        def twinkle_losses(self) -> dict[str, str]:
+            return {f"loss_{i}": f"twinkle_many_{i}:Loss{i}" for i in range(num_more)}
+
+    registry = Registry()
+    registry.register(Many(), "many")
+    registry.resolve("loss", "cross_entropy")
+    return registry
+
+
+def look_ups(registry: Registry) -> Variant:
+    """The name that users write, again and again."""
+
+    def run() -> None:
+        for _ in range(NUM_LOOK_UPS):
+            registry.resolve("loss", "cross_entropy")
+
+    return timed(run)
+
+
+def check_look_up(registry: Registry) -> None:
+    """The name is that of the built-in loss."""
+    found = registry.resolve("loss", "cross_entropy").cls.__name__
+    assert found == "CrossEntropyLoss", found
+
+
+def warm_case() -> Case:
+    """A look-up that was made before."""
+    registry, goal = registry_beside(0), "2 us"
+    return Case(
+        name=f"{NUM_LOOK_UPS:,} warm look-ups",
+        variants={OURS: look_ups(registry), goal: budget(NUM_LOOK_UPS * 2e-6)},
+        check=lambda: check_look_up(registry),
+        goals=[Goal(peer=goal, at_least=1)],
+    )
+
+
+def warm_beside_case(num_more: int) -> Case:
+    """The same with more components in the registry."""
+    few, many = registry_beside(0), registry_beside(num_more)
+    return Case(
+        name=f"{NUM_LOOK_UPS:,} warm look-ups beside {num_more:,} more components",
+        variants={OURS: look_ups(many), "no more components": look_ups(few)},
+        check=lambda: check_look_up(many),
+        goals=[Goal(peer="no more components", at_least=1 / (1.2 if num_more <= 1_000 else 1.3))],
+    )
+
+
+def first_of_a_kind_case() -> Case:
+    """The first name of a kind, in a registry that knows its plugins."""
+
+    def run() -> float:
+        registry = registry_beside(0)
+        return timed(lambda: registry.resolve("metric", "accuracy"))()
+
+    return Case(
+        name="first look-up of a kind",
+        variants={OURS: run, "1 ms": budget(1e-3)},
+        check=lambda: check_look_up(registry_beside(0)),
+        goals=[Goal(peer="1 ms", at_least=1)],
+    )
+
+
+def first_of_a_process_case(root: Path, num_more: int) -> Case:
+    """The first name that a process looks up: plugins are found and their names are read."""
+    few, many = root / "few", root / "many"
+    install_plugin(few, 10)
+    install_plugin(many, num_more)
+    few_s = timed_in_fresh_python(LOOK_UP, few, before="import twinkle")
+    peer = "10 more components, plus 20 ms for each 10,000"
+
+    def counts() -> Sequence[Count]:
+        modules = [set(cost_of(f"import twinkle; {LOOK_UP}", folder)[0]) for folder in (few, many)]
+        return [Count(name="further modules", value=len(modules[1] - modules[0]), at_most=0)]
+
+    return Case(
+        name=f"first look-up of a process beside {num_more:,} more components",
+        variants={
+            OURS: timed_in_fresh_python(LOOK_UP, many, before="import twinkle"),
+            peer: lambda: few_s() + 20e-3 * num_more / 10_000,
+        },
+        check=lambda: None,
+        goals=[Goal(peer=peer, at_least=1)],
+        counts=counts,
+    )
 
 
 def install_plugin(folder: Path, num_components: int) -> None:
@@ -45,47 +187,3 @@ def install_plugin(folder: Path, num_components: int) -> None:
         "from twinkle import hookimpl\n\n\n@hookimpl\ndef twinkle_losses():\n"
         f"    return {{f'loss_{{i}}': f'twinkle_many_{{i}}:Loss{{i}}' for i in range({num_components})}}\n"
     )
-
-
-def run(code: str, path: Path | None = None) -> tuple[float, str]:
-    """Seconds and output of a fresh Python, which sees the installed twinkle and what lies in ``path``."""
-    env = {**os.environ, **({"PYTHONPATH": str(path)} if path else {})}
-    before = time.perf_counter()
-    done = subprocess.run([sys.executable, "-P", "-c", code], env=env, capture_output=True, text=True, check=True)
-    return time.perf_counter() - before, done.stdout
-
-
-def main() -> None:
-    """Measures and prints."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pairs", type=int, default=9, help="runs of each kind, in turns")
-    pairs = parser.parse_args().pairs
-
-    bare, ours = [], []
-    for _ in range(pairs):
-        bare.append(run("pass")[0])
-        ours.append(run("import twinkle")[0])
-    num_modules = int(run("import sys, twinkle; print(len(sys.modules))")[1])
-    extra_s = statistics.median(o - b for o, b in zip(ours, bare, strict=True))
-    times = statistics.median(ours) / statistics.median(bare)
-    print(f"import twinkle: {num_modules} modules, {times:.2f} x a bare Python (+{extra_s:.3f} s)")
-
-    with TemporaryDirectory() as root:
-        for size in SIZES:
-            install_plugin(Path(root, str(size)), size)
-        found: dict[int, list[list[float]]] = {size: [] for size in SIZES}
-        for _ in range(pairs):
-            for size in SIZES:
-                found[size].append([float(word) for word in run(LOOK_UP, Path(root, str(size)))[1].split()])
-    few = [statistics.median(column) for column in zip(*found[0], strict=True)]
-    print(f"+{0:6,} components: first look-up {few[0] * 1e3:.1f} ms, warm {few[1] * 1e6:.3f} us, {few[2]:.0f} modules")
-    for size in SIZES[1:]:
-        # the ratio of runs that followed each other, so that a busy moment of the machine hits both
-        first, warm = (
-            statistics.median(many[column] / one[column] for many, one in zip(found[size], found[0], strict=True)) for column in (0, 1)
-        )
-        print(f"+{size:6,} components: first look-up x {first:.2f}, warm x {warm:.2f}, {found[size][0][2] - few[2]:+.0f} modules")
-
-
-if __name__ == "__main__":
-    main()

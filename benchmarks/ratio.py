@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -47,9 +48,11 @@ class Side:
 
     @classmethod
     def warmed_up(cls, variant: Variant) -> Side:
-        """After :data:`NUM_WARM_UPS` calls, the last of which tells how long one takes."""
-        seconds = [variant() for _ in range(NUM_WARM_UPS)][-1]
-        return cls(variant, num_calls=min(MAX_CALLS, max(1, math.ceil(MIN_SAMPLE_S / max(seconds, 1e-9)))))
+        """After :data:`NUM_WARM_UPS` calls, the last of which tells how long one takes, preparations that it does not count included."""
+        for _ in range(NUM_WARM_UPS):
+            start = time.perf_counter()
+            seconds = max(variant(), time.perf_counter() - start)
+        return cls(variant, num_calls=min(MAX_CALLS, math.ceil(MIN_SAMPLE_S / seconds)))
 
     def sample_s(self) -> float:
         """Seconds of one call."""
