@@ -1,25 +1,30 @@
 """Attention over a flat batch that never sees two sequences at once and never makes an ``T x T`` mask.
 
-Sequences of similar length are gathered into a right-padded bucket and attended with the causal kernel, which needs no mask: a real token
-attends only to tokens before it, and those of its own row are real. What padded queries compute is dropped. Boundaries come as an explicit
-plan, so a model that is called by anybody else, for generation say, keeps its own attention.
+On the CPU sequences are attended one by one, as the views that they are: nothing is copied and nothing padded, and a call costs less than
+that would. On other devices, where calls are dear, sequences of similar length are gathered into a right-padded bucket and attended with
+the causal kernel, which needs no mask: a real token attends only to tokens before it, and those of its own row are real. What padded
+queries compute is dropped. Boundaries come as an explicit plan, so a model that is called by anybody else, for generation say, keeps its
+own attention.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import accumulate
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, PreTrainedModel
 
 from twinkle.core.errors import InvalidConfig
+from twinkle.plugins_builtin.processor._flat_batch import to_device
 
 NAME = "twinkle_varlen"
 
@@ -29,44 +34,53 @@ _SHORT = 32
 
 
 @dataclass(frozen=True, slots=True)
-class Bucket:
-    """Sequences that are attended together."""
+class Buckets:
+    """Where the tokens of a batch stand in right-padded rows of similar length."""
 
-    num_sequences: int
-    max_length: int
-    gather: Tensor | None
-    """int64 ``[num_sequences * max_length]``: flat token of each place, 0 for padding; None: the bucket is the batch as it lies."""
+    shapes: tuple[tuple[int, int], ...]
+    """Sequences and tokens of the longest, of each bucket."""
+    gather: Tensor
+    """int64: flat token of each place of all buckets, 0 for padding."""
+    scatter: Tensor
+    """int64 ``[T]``: place of each token."""
+
+    @classmethod
+    def of(cls, lengths: tuple[int, ...], device: torch.device) -> Buckets:
+        """The buckets for sequences of ``lengths`` that lie one after the other."""
+        starts = [0, *accumulate(lengths)]
+        groups: dict[int, list[int]] = {}
+        for index, length in enumerate(lengths):
+            groups.setdefault(math.ceil(math.log(max(length, _SHORT), _BUCKET_RATIO)), []).append(index)
+        shapes = []
+        gathers = []
+        scatter = np.empty(starts[-1], dtype=np.int64)
+        offset = 0
+        for _, members in sorted(groups.items()):
+            longest = max(lengths[i] for i in members)
+            gather = np.zeros((len(members), longest), dtype=np.int64)
+            for row, i in enumerate(members):
+                gather[row, : lengths[i]] = np.arange(starts[i], starts[i + 1])
+                scatter[starts[i] : starts[i + 1]] = np.arange(lengths[i]) + offset + row * longest
+            shapes.append((len(members), longest))
+            gathers.append(gather.reshape(-1))
+            offset += gather.size
+        return cls(tuple(shapes), to_device(np.concatenate(gathers), device), to_device(scatter, device))
 
 
 @dataclass(frozen=True, slots=True)
 class AttentionPlan:
     """How a flat batch is attended; made once a batch and used by every layer."""
 
-    buckets: tuple[Bucket, ...]
-    scatter: Tensor | None
-    """int64 ``[T]``: place of each token in the concatenated buckets; None where they lie as the tokens do."""
+    lengths: tuple[int, ...]
+    """Of the sequences, which lie one after the other."""
+    buckets: Buckets | None
+    """None: one by one, or all at once where they are equally long."""
 
     @classmethod
     def of(cls, lengths: tuple[int, ...], device: torch.device) -> AttentionPlan:
-        """The plan for sequences of ``lengths`` that lie one after the other."""
-        if min(lengths) == max(lengths):
-            return cls((Bucket(len(lengths), lengths[0], None),), None)
-        starts = [0, *accumulate(lengths)]
-        groups: dict[int, list[int]] = {}
-        for index, length in enumerate(lengths):
-            groups.setdefault(math.ceil(math.log(max(length, _SHORT), _BUCKET_RATIO)), []).append(index)
-        buckets = []
-        scatter = torch.empty(starts[-1], dtype=torch.int64)
-        offset = 0
-        for _, members in sorted(groups.items()):
-            longest = max(lengths[i] for i in members)
-            gather = torch.zeros(len(members), longest, dtype=torch.int64)
-            for row, i in enumerate(members):
-                gather[row, : lengths[i]] = torch.arange(starts[i], starts[i + 1])
-                scatter[starts[i] : starts[i + 1]] = torch.arange(lengths[i]) + offset + row * longest
-            buckets.append(Bucket(len(members), longest, gather.reshape(-1).to(device, non_blocking=True)))
-            offset += gather.numel()
-        return cls(tuple(buckets), scatter.to(device, non_blocking=True))
+        """The plan for sequences of ``lengths``."""
+        is_even = min(lengths) == max(lengths)
+        return cls(lengths, None if is_even or device.type == "cpu" else Buckets.of(lengths, device))
 
 
 def attend(
@@ -98,19 +112,34 @@ def attend(
             raise InvalidConfig(
                 f"{type(module).__name__} attends with {feature!r}, which the flat path does not have: pass attn_implementation='eager'"
             )
-    tokens = [t.transpose(1, 2)[0] for t in (query, key, value)]
+    attend_rows = partial(_attend_rows, window=sliding_window, dropout=dropout, scaling=scaling)
+    if attention_plan.buckets is not None:
+        return _attend_buckets(attend_rows, (query, key, value), attention_plan.buckets), None
+    num_sequences, longest = len(attention_plan.lengths), max(attention_plan.lengths)
+    if num_sequences * longest == query.shape[2]:
+        rows = (t[0].unflatten(1, (num_sequences, longest)).transpose(0, 1) for t in (query, key, value))
+        return attend_rows(*rows).transpose(1, 2).flatten(0, 1)[None], None
+    parts = (t.split_with_sizes(attention_plan.lengths, dim=2) for t in (query, key, value))
+    return torch.cat([attend_rows(*part) for part in zip(*parts, strict=True)], dim=2).transpose(1, 2), None
+
+
+def _attend_buckets(attend_rows: Callable[..., Tensor], states: tuple[Tensor, ...], buckets: Buckets) -> Tensor:
+    sizes = [num_sequences * length for num_sequences, length in buckets.shapes]
+    parts = (t.transpose(1, 2)[0].index_select(0, buckets.gather).split_with_sizes(sizes) for t in states)
     attended = []
-    for bucket in attention_plan.buckets:
-        shape = (bucket.num_sequences, bucket.max_length)
-        gathered = (t if bucket.gather is None else t.index_select(0, bucket.gather) for t in tokens)
-        q, k, v = (t.reshape(*shape, *t.shape[1:]).transpose(1, 2) for t in gathered)
-        mask = _window_mask(bucket.max_length, sliding_window, q.device)
-        out = scaled_dot_product_attention(
-            q, k, v, attn_mask=mask, dropout_p=dropout, is_causal=mask is None, scale=scaling, enable_gqa=q.shape[1] != k.shape[1]
-        )
-        attended.append(out.transpose(1, 2).flatten(0, 1))
-    out_THD = attended[0] if len(attended) == 1 else torch.cat(attended)
-    return (out_THD if attention_plan.scatter is None else out_THD.index_select(0, attention_plan.scatter))[None], None
+    for shape, *part in zip(buckets.shapes, *parts, strict=True):
+        rows = (t.unflatten(0, shape).transpose(1, 2) for t in part)
+        attended.append(attend_rows(*rows).transpose(1, 2).flatten(0, 1))
+    return torch.cat(attended).index_select(0, buckets.scatter)[None]
+
+
+def _attend_rows(query: Tensor, key: Tensor, value: Tensor, window: int | None, dropout: float, scaling: float | None) -> Tensor:
+    """``[S, heads, L, dim]``, each row by itself."""
+    mask = _window_mask(query.shape[2], window, query.device)
+    is_grouped = query.shape[1] != key.shape[1]
+    return scaled_dot_product_attention(
+        query, key, value, attn_mask=mask, dropout_p=dropout, is_causal=mask is None, scale=scaling, enable_gqa=is_grouped
+    )
 
 
 def _window_mask(length: int, window: int | None, device: torch.device) -> Tensor | None:

@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, BloomConfig, GPT2Config, LlamaCon
 
 from twinkle.core.errors import InvalidConfig
 from twinkle.model import TransformersModel
-from twinkle.plugins_builtin.model.transformers._varlen_attention import AttentionPlan, attend
+from twinkle.plugins_builtin.model.transformers._varlen_attention import AttentionPlan, Buckets, attend
 from twinkle.processor import InputProcessor
 
 LENGTHS = [(5,), (4, 4, 4), (3, 50, 7, 7, 33, 1, 90), (1, 2), (64, 1, 1, 200)]
@@ -49,11 +49,12 @@ def dense_mask(lengths: tuple[int, ...], window: int | None) -> torch.Tensor:
     return allowed if window is None else allowed & (distance < window)
 
 
+@pytest.mark.parametrize("in_buckets", [False, True], ids=["one by one", "in buckets"])
 @pytest.mark.parametrize("window", [None, 6])
 @pytest.mark.parametrize("lengths", LENGTHS, ids=str)
 @pytest.mark.parametrize(("heads", "kv_heads"), [(4, 4), (4, 2), (3, 1)])
 def test_attention_by_plan_is_dense_attention_with_a_block_diagonal_mask(
-    lengths: tuple[int, ...], window: int | None, heads: int, kv_heads: int
+    lengths: tuple[int, ...], window: int | None, heads: int, kv_heads: int, in_buckets: bool
 ) -> None:
     """Values and gradients in float64; 1e-12 is its noise. Mutants: not causal; window off by one; a padded key seen; scatter shifted."""
     generator = torch.Generator().manual_seed(0)
@@ -61,13 +62,21 @@ def test_attention_by_plan_is_dense_attention_with_a_block_diagonal_mask(
     ours = [torch.randn(shape, dtype=torch.float64, generator=generator).requires_grad_() for shape in shapes]
     theirs = [t.detach().clone().requires_grad_() for t in ours]
     weight = torch.randn(1, sum(lengths), heads, 8, dtype=torch.float64, generator=generator)
-    plan = AttentionPlan.of(lengths, torch.device("cpu"))
+    plan = AttentionPlan(lengths, Buckets.of(lengths, torch.device("cpu")) if in_buckets else None)
     got, _ = attend(torch.nn.Module(), *ours, None, scaling=0.3, sliding_window=window, attention_plan=plan)
     mask = dense_mask(lengths, window)
     expected = scaled_dot_product_attention(*theirs, attn_mask=mask, scale=0.3, enable_gqa=True).transpose(1, 2)
     torch.testing.assert_close(got, expected, rtol=1e-12, atol=1e-12)
     for g, e in zip(torch.autograd.grad((got * weight).sum(), ours), torch.autograd.grad((expected * weight).sum(), theirs), strict=True):
         torch.testing.assert_close(g, e, rtol=1e-12, atol=1e-12)
+
+
+def test_sequences_are_gathered_into_buckets_where_calls_are_dear() -> None:
+    assert AttentionPlan.of((3, 5), torch.device("cpu")).buckets is None
+    assert AttentionPlan.of((4, 4), torch.device("meta")).buckets is None, "they lie in one already"
+    buckets = AttentionPlan.of((40, 3, 41, 5, 90), torch.device("meta")).buckets
+    assert buckets is not None
+    assert buckets.shapes == ((2, 5), (2, 41), (1, 90))
 
 
 def test_attention_drops_weights_where_the_model_says_so() -> None:
