@@ -114,7 +114,7 @@ class _Replacement:
     kernel: Any
     """A component, a layer class or a function; None where there is none for the device."""
     given: Any = None
-    """The object that the user gave, where it has no name."""
+    """The object that the user gave, where it has no name; the device, where there is nothing for it."""
     provenance: dict[str, str] = field(default_factory=dict)
     is_bundle: bool
     is_training: bool
@@ -126,8 +126,7 @@ class _Replacement:
         device = next((p.device.type for p in model.parameters()), "cpu")
         chosen = _for_device(name, value, device)
         if chosen is None:
-            provenance = {"ref": f"nothing: there is none for {device}"}
-            return cls(name=name, place=place, kernel=None, provenance=provenance, is_bundle=is_bundle, is_training=is_training)
+            return cls(name=name, place=place, kernel=None, given=device, is_bundle=is_bundle, is_training=is_training)
         kernel, provenance, given = _resolved(name, chosen)
         made = cls(name=name, place=place, kernel=kernel, given=given, provenance=provenance, is_bundle=is_bundle, is_training=is_training)
         made._check_gradient()
@@ -135,7 +134,7 @@ class _Replacement:
 
     def apply(self, handle: KernelHandle) -> None:
         if self.kernel is None:
-            handle.left[self.name] = self.provenance["ref"]
+            handle.left[self.name] = f"the mapping has nothing for {self.given}"
             return
         if isinstance(self.place, ModuleFunction):
             self._replace_function(handle, self.place)
@@ -166,6 +165,9 @@ class _Replacement:
             if before not in classes:
                 classes[before] = _swapped(self.name, layer_class, before)
             handle.journal.setattr(layer, "__class__", classes[before])
+            if "forward" in vars(layer):  # it would hide the one of the class
+                swapped: Any = classes[before]
+                handle.journal.setattr(layer, "forward", types.MethodType(swapped.forward, layer))
             return True
         try:
             forward = self._forward_for(layer)

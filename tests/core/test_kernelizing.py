@@ -186,7 +186,7 @@ def test_what_does_not_fit_is_refused_and_nothing_stays_half_done(mapping: dict[
 
 
 def test_kernels_for_other_devices_alone_are_refused() -> None:
-    with pytest.raises(InvalidArgument, match="nothing was replaced: Scale: nothing: there is none for cpu"):
+    with pytest.raises(InvalidArgument, match="nothing was replaced: Scale: the mapping has nothing for cpu"):
         twinkle.kernelize(Model(), {"Scale": {"cuda": plus_one}})
 
 
@@ -214,6 +214,15 @@ def test_the_same_kernels_twice_are_counted_and_others_go_on_top(context: Proces
     assert context.patches.applied == ()
 
 
+def test_two_functions_of_one_name_are_not_the_same_kernel() -> None:
+    model = Model()
+    plus, minus = (lambda layer, x, sign=sign: x + sign for sign in (1, -1))
+    with twinkle.kernelize(model, {"Scale": plus}) as first, twinkle.kernelize(model, {"Scale": minus}) as second:
+        assert first is not second
+        assert model(X)[0] == -2
+    assert model(X)[0] == BEFORE
+
+
 def test_layer_classes_nest_because_the_layer_keeps_its_name() -> None:
     model = Model()
     with twinkle.kernelize(model, {"Scale": PlusOne}):
@@ -223,6 +232,16 @@ def test_layer_classes_nest_because_the_layer_keeps_its_name() -> None:
             assert inner.replaced == {"Scale": 2}
         assert model(X)[0] == AFTER
     assert type(model.layers[0]) is Scale
+
+
+def test_a_layer_class_runs_where_a_function_was_put_before() -> None:
+    model = Model()
+    before = state(model)
+    with twinkle.kernelize(model, {"Scale": lambda layer, x: x}):
+        with twinkle.kernelize(model, {"Scale": PlusOne}):
+            assert model(X)[0] == AFTER
+        assert model(X)[0] == 2
+    assert_untouched(model, before)
 
 
 def test_patches_and_kernels_revert_in_one_order() -> None:
@@ -256,7 +275,7 @@ def test_the_handle_says_what_it_replaced(caplog: pytest.LogCaptureFixture) -> N
     model = Model()
     handle = twinkle.kernelize(model, {"Scale": plus_one, "Linear": {"cuda": plus_one}})
     assert repr(handle) == "<kernels for Scale x2: applied>"
-    assert handle.left == {"Linear": "nothing: there is none for cpu"}
+    assert handle.left == {"Linear": "the mapping has nothing for cpu"}
     assert "kernelize: 2 Scale by " in caplog.text
     handle.revert()
     assert repr(handle) == "<kernels for Scale x2: reverted>"

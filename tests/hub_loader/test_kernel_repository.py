@@ -129,6 +129,14 @@ def test_an_approved_layer_runs_from_the_store_and_is_undone(
     assert torch.equal(layers(x), before)
 
 
+def test_the_build_for_every_device_comes_first(context: ProcessContext, on_hub: Any) -> None:
+    others = {path: b"raise ImportError" for v in ("cpu", "cuda", "xpu") for path in repository(f"build/torch-{v}/tiny_norm")}
+    ref = on_hub({**others, **repository(PLACES[0])})
+    trust(context, ref)
+    with twinkle.kernelize(model(), {"RMSNorm": f"{ref}#RMSNorm"}) as handle:
+        assert handle.provenance["RMSNorm"]["entry"] == "build.torch-universal.tiny_norm.layers:RMSNorm"
+
+
 def test_a_repository_of_the_type_kernel_is_found_by_the_same_id(hub: LoopbackHub, context: ProcessContext, on_hub: Any) -> None:
     ref = on_hub(repository(PLACES[0]), is_kernel=True)
     trust(context, ref)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from peft import LoraConfig
+from tiny_model import make_tokenizer
 from tiny_training import batches, make_trainee, train, weights
 from torch import Tensor, nn
 from transformers import (
@@ -111,7 +112,7 @@ def test_generation_with_a_cache_gives_the_same_tokens(family: str) -> None:
 
 
 def test_a_sliding_window_stays() -> None:
-    model = make("qwen3", use_sliding_window=True, sliding_window=3, max_window_layers=0)
+    model = make("qwen3", use_sliding_window=True, sliding_window=3, layer_types=["sliding_attention"] * 2)
     expected = step(model)
     with twinkle.kernelize(model):
         assert_close(step(model), expected, STEP)
@@ -127,8 +128,6 @@ def test_other_dtypes(dtype: torch.dtype) -> None:
 
 
 def folder_of(family: str, tmp_path: Path) -> Path:
-    from tiny_model import make_tokenizer
-
     make(family, vocab_size=704).save_pretrained(tmp_path)
     return make_tokenizer(tmp_path)
 
@@ -137,25 +136,27 @@ def folder_of(family: str, tmp_path: Path) -> Path:
 @pytest.mark.parametrize("kind", ["lora", "full"])
 @pytest.mark.parametrize("precision", ["no", "bf16"])
 def test_training_with_kernels_equals_training_without(family: str, kind: str, precision: str, tmp_path: Path) -> None:
-    """Three SGD steps; under autocast the projections round to bfloat16 (2^-8), which one more or less rounding between them moves."""
+    """What three SGD steps change, relative to the largest change of a weight. In float32, weights are some thousand times larger than what
+    changes, which leaves three to four digits. Under autocast projections round to bfloat16 (2^-8), after other roundings than before."""
     folder = folder_of(family, tmp_path)
-    tolerance = 1e-5 if precision == "no" else 2e-2
+    tolerance = 1e-3 if precision == "no" else 6e-2
 
     def run(with_kernels: bool) -> tuple[list[float], dict[str, Tensor], str]:
         model = make_trainee(folder, kind, optimizer="SGD", schedule=None, mixed_precision=precision)
         handle = twinkle.kernelize(model) if with_kernels else None
+        before = weights(model)
         losses = train(model, batches(3))
         text = model.get_train_configs()
         if handle is not None:
             handle.revert()
             assert "  kernel " not in model.get_train_configs()
-        return losses, weights(model), text
+        return losses, {name: value - before[name] for name, value in weights(model).items()}, text
 
     plain, fast = run(False), run(True)
-    assert fast[0] == pytest.approx(plain[0], rel=tolerance)
-    for name, value in plain[1].items():
-        error = (fast[1][name] - value).abs().max() / value.abs().max()
-        assert error <= tolerance, (name, error)
+    assert fast[0] == pytest.approx(plain[0], rel=1e-5 if precision == "no" else 5e-3)
+    assert fast[1].keys() == plain[1].keys()
+    errors = {name: float((fast[1][name] - value).abs().max() / value.abs().max()) for name, value in plain[1].items()}
+    assert max(errors.values()) <= tolerance, errors
     short = {"qwen3": "Qwen3", "llama": "Llama"}[family]
     entry = f"  kernel {short}RMSNorm: rms_norm -> twinkle.plugins_builtin.kernel._rms_norm:RMSNormKernel [builtin]"
     assert entry in fast[2]
@@ -185,6 +186,27 @@ def test_lora_on_and_inside_of_replaced_layers_keeps_working(first: str, tmp_pat
     assert any("input_layernorm" in name for name in plain[1])
     for name, value in plain[1].items():
         torch.testing.assert_close(fast[1][name], value, rtol=1e-4, atol=1e-6)
+
+
+def test_dropout_does_not_disturb_the_trial(tmp_path: Path) -> None:
+    model = TransformersModel(model_id=folder_of("llama", tmp_path), mixed_precision="no")
+    model.add_adapter_to_model("default", LoraConfig(r=4, lora_dropout=0.5, target_modules="all-linear", init_lora_weights=False))
+    model.model.train()
+    with twinkle.kernelize(model) as handle:
+        assert handle.left == {}
+        assert handle.replaced == FAMILIES["llama"][2]
+
+
+def test_a_window_reaches_attention_over_a_flat_batch(tmp_path: Path) -> None:
+    """Where no mask says it."""
+    make("qwen3", vocab_size=704, use_sliding_window=True, sliding_window=3, layer_types=["sliding_attention"] * 2).save_pretrained(
+        tmp_path
+    )
+    model = TransformersModel(model_id=make_tokenizer(tmp_path), mixed_precision="no")
+    batch = batches(1)[0]
+    expected = model.forward_only(inputs=batch)["logps"]
+    with twinkle.kernelize(model, mode="inference"):
+        torch.testing.assert_close(model.forward_only(inputs=batch)["logps"], expected)
 
 
 def test_the_rotation_of_a_family_by_the_path_of_its_function() -> None:

@@ -1,0 +1,96 @@
+"""Patches, kernels and plugins add no operation to a training step."""
+
+from __future__ import annotations
+
+import types
+from typing import Any
+
+import pytest
+import torch
+from tiny_training import make_tiny, make_trainee, sample
+from torch.utils._python_dispatch import TorchDispatchMode
+
+import twinkle
+from twinkle.core.contracts.patch import Journal
+from twinkle.core.hookspecs import hookimpl
+from twinkle.core.runtime.context import ProcessContext
+
+
+class OwnForwardPatch:
+    """Gives one layer the forward pass that it has."""
+
+    def __init__(self, layer: Any) -> None:
+        self.layer = layer
+
+    def apply(self, target: Any, journal: Journal) -> None:
+        journal.setattr(self.layer, "forward", types.MethodType(type(self.layer).forward, self.layer))
+
+
+class Plugin:
+    def __init__(self, index: int) -> None:
+        self.index = index
+        self.num_heard = 0
+
+    @hookimpl
+    def twinkle_kernels(self) -> dict[str, str]:
+        return {f"unused_{self.index}": f"nowhere:Unused{self.index}"}
+
+    @hookimpl
+    def twinkle_step_ended(self, step: int) -> None:
+        self.num_heard += 1
+
+
+class Operations(TorchDispatchMode):
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.names.append(str(func))
+        return func(*args, **(kwargs or {}))
+
+
+def operations_of_a_step(model: Any) -> list[str]:
+    with Operations() as seen:
+        model.forward_backward(inputs=[sample(9, 0), sample(5, 1)])
+        model.clip_grad_and_step()
+        model.calculate_metric(is_training=True)
+    return seen.names
+
+
+@pytest.mark.parametrize("kind", ["full", "lora"])
+def test_50_patches_and_plugins_add_no_operation(kind: str, tmp_path: Any, context: ProcessContext) -> None:
+    model = make_trainee(make_tiny(tmp_path, num_hidden_layers=4), kind)
+    operations_of_a_step(model)
+    without = operations_of_a_step(model)
+    patchable = ("Qwen3RMSNorm", "Qwen3MLP", "Linear")
+    layers = [layer for name, layer in model.model.named_modules() if ".layers." in name and type(layer).__name__ in patchable]
+    plugins = [Plugin(index) for index in range(50)]
+    handles = [model.apply_patch(OwnForwardPatch(layers[index % len(layers)])) for index in range(50)]
+    for plugin in plugins:
+        context.registry.register(plugin, f"listening-{plugin.index}")
+    assert operations_of_a_step(model) == without
+    assert [plugin.num_heard for plugin in plugins] == [1] * 50
+    for handle in reversed(handles):
+        handle.revert()
+    assert operations_of_a_step(model) == without
+
+
+def test_kernelize_adds_no_operation_of_its_own(tmp_path: Any) -> None:
+    """With the layers' own formula, given as a function and as a layer class."""
+    model = make_trainee(make_tiny(tmp_path), "full")
+    operations_of_a_step(model)
+    without = operations_of_a_step(model)
+    norm = next(type(layer) for layer in model.model.modules() if type(layer).__name__ == "Qwen3RMSNorm")
+    for value in (norm.forward, type("Own", (torch.nn.Module,), {"forward": norm.forward})):
+        with twinkle.kernelize(model, {"Qwen3RMSNorm": value}) as handle:
+            assert handle.replaced == {"Qwen3RMSNorm": 9}
+            assert operations_of_a_step(model) == without
+
+
+def test_the_built_in_kernels_take_fewer_operations(tmp_path: Any) -> None:
+    model = make_trainee(make_tiny(tmp_path), "full")
+    operations_of_a_step(model)
+    without = len(operations_of_a_step(model))
+    with twinkle.kernelize(model):
+        assert len(operations_of_a_step(model)) < without
