@@ -153,6 +153,16 @@ def test_large_logits_do_not_overflow(size: float, dtype: torch.dtype) -> None:
     assert bool(torch.isfinite(gradient).all())
 
 
+def test_what_all_logits_share_costs_no_precision() -> None:
+    """Mutant: the maximum and the logarithm of the sum added first, which at 1e6 leaves 4 bits of the latter."""
+    out = linear_logprob(
+        torch.zeros(2, 3), torch.ones(60, 3), torch.tensor([4, 59]), torch.full((60,), 1e6), with_entropy=True, vocab_chunk_size=7
+    )
+    assert out.entropies_N is not None
+    torch.testing.assert_close(out.logps_N, torch.full((2,), -math.log(60)))
+    torch.testing.assert_close(out.entropies_N, torch.full((2,), math.log(60)))
+
+
 def test_impossible_tokens_have_no_probability() -> None:
     """A bias of -inf, over whole tiles too. Mutant: a running maximum that starts at -inf (the first tile is then nan)."""
     hidden, weight, labels, bias = problem(5, 6, 40, torch.float64)

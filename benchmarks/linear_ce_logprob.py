@@ -1,0 +1,164 @@
+"""How long does it take from hidden states to log-probabilities of labels over a vocabulary of 151,936, and back to the gradient of hidden?
+
+The projection is frozen, as under LoRA, so the floor is two products of 2 N H V operations for N labelled tokens, one without a gradient.
+Naive is what a model with whole logits does: ``h W^T``, then torch's cross-entropy. Memory is that of tensors that live at the peak.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, replace
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from benchmarks.bench import OURS, Case, Count, Goal, Size, Variant, Work, timed
+from benchmarks.counting import count_flops
+from benchmarks.head_workload import IGNORED, VOCABULARY, Call, HeadWorkload, Kind, sizes
+from benchmarks.memory import peak_live_bytes
+from benchmarks.sidecar import SideCar, peer_folder
+from twinkle.kernels.linear_logprob import linear_logprob
+
+NAIVE, COMPILED = "naive", "naive, compiled"
+FLOAT32_LOSS = [Goal(peer=NAIVE, at_least=1.4), Goal(peer="twinkle-kit", at_least=2.2), Goal(peer="TRL", at_least=3.0)]
+BFLOAT16_LOSS = [Goal(peer=NAIVE, at_least=1.0)]
+MASKED_LOSS = [Goal(peer=NAIVE, at_least=4.0)]
+
+LEAST_MEMORY_RATIO = {"float32": {512: 20.0, 1024: 40.0}, "bfloat16": {512: 15.0, 1024: 15.0}}
+"""Peak of naive over that of ours, by number of tokens."""
+
+
+_PEERS: Mapping[str, tuple[str, str, Mapping[str, bool]]] = {
+    "twinkle-kit": ("twinkle_kit_head", "twinkle-kit", {"chunked": False}),
+    "twinkle-kit by chunks": ("twinkle_kit_head", "twinkle-kit", {"chunked": True}),
+    "TRL": ("trl_head", "trl", {}),
+}
+"""The script of each, its folder of packages, and which of its ways is meant."""
+
+
+def cases(size: Size) -> Iterator[Case]:
+    """A loss and its gradient, masked tokens, log-probabilities alone, entropies; then memory over the number of tokens."""
+    if size == "quick":
+        small = HeadWorkload(kind="loss", num_tokens=128, hidden_size=256, dtype="float32")
+        yield from _against(small, ["twinkle-kit", "TRL"], goals=FLOAT32_LOSS)
+        yield from _against(replace(small, num_tokens=256, masked_share=0.7), goals=MASKED_LOSS)
+        yield from _against(replace(small, dtype="bfloat16"), goals=BFLOAT16_LOSS)
+        yield _memory("float32", (128, 512))
+        yield _memory("bfloat16", (128, 512))
+        return
+    for dtype, goals in (("float32", FLOAT32_LOSS), ("bfloat16", BFLOAT16_LOSS)):
+        for num_tokens, hidden_size in ((512, 256), (1024, 256), (512, 1024)):
+            workload = HeadWorkload(kind="loss", num_tokens=num_tokens, hidden_size=hidden_size, dtype=dtype)
+            yield from _against(workload, [*_PEERS, COMPILED], goals=goals)
+        workload = HeadWorkload(kind="loss", num_tokens=512, hidden_size=256, dtype=dtype)
+        yield from _against(replace(workload, masked_share=0.7), [*_PEERS], goals=MASKED_LOSS)
+        yield from _against(replace(workload, kind="logprob"), ["twinkle-kit", "TRL"])
+        yield from _against(replace(workload, kind="entropy"), ["twinkle-kit", "TRL"])
+        yield _memory(dtype, (128, 256, 512, 1024, 4096))
+
+
+def _ours(kind: Kind) -> Call:
+    def call(hidden_TH: Tensor, weight_VH: Tensor, labels_T: Tensor) -> list[Tensor]:
+        index_N = (labels_T != IGNORED).nonzero()[:, 0]
+        if len(index_N) < len(labels_T):
+            hidden_TH, labels_T = hidden_TH.index_select(0, index_N), labels_T.index_select(0, index_N)
+        seen = linear_logprob(hidden_TH, weight_VH, labels_T, with_entropy=kind == "entropy")
+        if kind == "loss":
+            return [-seen.logps_N.mean()]
+        return [seen.logps_N] if seen.entropies_N is None else [seen.logps_N, seen.entropies_N]
+
+    return call
+
+
+def _naive(kind: Kind) -> Call:
+    def call(hidden_TH: Tensor, weight_VH: Tensor, labels_T: Tensor) -> list[Tensor]:
+        logits_TV = hidden_TH @ weight_VH.T
+        if kind == "loss":
+            return [functional.cross_entropy(logits_TV, labels_T, ignore_index=IGNORED)]
+        logps_TV = torch.log_softmax(logits_TV, dim=-1)
+        logps_T = logps_TV.gather(-1, labels_T[:, None])[:, 0]
+        return [logps_T] if kind == "logprob" else [logps_T, -(logps_TV.exp() * logps_TV).sum(-1)]
+
+    return call
+
+
+def _against(workload: HeadWorkload, peers: Sequence[str] = (), *, goals: Sequence[Goal] = ()) -> Iterator[Case]:
+    """Ours beside naive, and beside those of ``peers`` that are installed."""
+    operands = workload.operands()
+    calls = {OURS: _ours(workload.kind), NAIVE: _naive(workload.kind)}
+    if COMPILED in peers and shutil.which("g++"):
+        calls[COMPILED] = torch.compile(_naive(workload.kind))
+    variants: dict[str, Variant] = {name: timed(_step(workload, call, operands)) for name, call in calls.items()}
+    found: dict[str, list[float]] = {}
+    with ExitStack() as stack:
+        for name in peers:
+            if name not in _PEERS:
+                continue
+            script, package, way = _PEERS[name]
+            packages = peer_folder(package)
+            if packages is not None:
+                car = stack.enter_context(SideCar(script, packages))
+                found[name] = car.setup(**asdict(workload), **way)
+                variants[name] = car.step
+        masked = f", {workload.masked_share:.0%} masked" if workload.masked_share else ""
+        yield Case(
+            name=f"{workload.dtype}, {workload.kind}, {workload.num_tokens} tokens x {workload.hidden_size}{masked}",
+            variants=variants,
+            check=lambda: _check(workload, operands, found),
+            goals=goals,
+            counts=lambda: _counts(workload, operands),
+            work=Work(
+                gemm_flops={workload.dtype: float(workload.flops)}, moved_bytes=float(operands[1].nbytes), tokens=workload.num_labelled
+            ),
+        )
+
+
+def _step(workload: HeadWorkload, call: Call, operands: tuple[Tensor, Tensor, Tensor]) -> Callable[[], object]:
+    return lambda: workload.run(call, operands)
+
+
+def _check(workload: HeadWorkload, operands: tuple[Tensor, Tensor, Tensor], peers: dict[str, list[float]]) -> None:
+    """Ours equals whole logits in float32, whatever the dtype of the operands; what each peer finds has the same size."""
+    hidden_TH, weight_VH, labels_T = operands
+    wide = (hidden_TH.detach().float().requires_grad_(hidden_TH.requires_grad), weight_VH.float(), labels_T)
+    exact, ours = workload.run(_naive(workload.kind), wide), workload.run(_ours(workload.kind), operands)
+    # Relative to the norm: float32 sums of 151,936 terms in another order; bfloat16 keeps eight bits, and peers lose more of them.
+    own, others = (1e-5, 1e-4) if workload.dtype == "float32" else (4e-3, 4e-2)
+    for seen, wanted in zip(ours, exact, strict=True):
+        assert float((seen.double() - wanted.double()).norm() / wanted.double().norm()) < own
+    for name, found in peers.items():
+        for size, wanted_size in zip(found, sizes(exact), strict=True):
+            assert abs(size / wanted_size - 1) < others, f"{name} finds {found}, whole logits {sizes(exact)}"
+
+
+def _counts(workload: HeadWorkload, operands: tuple[Tensor, Tensor, Tensor]) -> list[Count]:
+    ours, naive = (peak_live_bytes(_step(workload, call(workload.kind), operands)) for call in (_ours, _naive))
+    wanted = LEAST_MEMORY_RATIO[workload.dtype].get(workload.num_tokens) if workload.kind == "loss" else None
+    flops = count_flops(_step(workload, _ours(workload.kind), operands))
+    return [
+        Count(name="operations over the least", value=flops / workload.flops, at_most=1.0),
+        Count(name="peak", value=ours / 1e6, unit="MB"),
+        Count(name="naive's peak over ours", value=naive / ours, at_least=wanted),
+    ]
+
+
+def _memory(dtype: str, tokens: Sequence[int]) -> Case:
+    """What a further token costs: rows of hidden size, never one of the vocabulary."""
+    hidden_size = 256
+
+    def counts() -> list[Count]:
+        peaks = {}
+        for num_tokens in tokens:
+            workload = HeadWorkload(kind="loss", num_tokens=num_tokens, hidden_size=hidden_size, dtype=dtype)
+            peaks[num_tokens] = peak_live_bytes(_step(workload, _ours("loss"), workload.operands()))
+        bytes_a_token = (peaks[tokens[-1]] - peaks[tokens[0]]) / (tokens[-1] - tokens[0])
+        return [
+            *(Count(name=f"peak at {num_tokens} tokens", value=peak / 1e6, unit="MB") for num_tokens, peak in peaks.items()),
+            Count(name="a further token", value=bytes_a_token, unit="bytes", at_most=4.0 * 4 * hidden_size),
+            Count(name="a row of the vocabulary", value=float(VOCABULARY * getattr(torch, dtype).itemsize), unit="bytes"),
+        ]
+
+    return Case(name=f"{dtype}, memory over tokens x {hidden_size}", variants={}, check=lambda: None, counts=counts)
