@@ -6,7 +6,6 @@ import os
 import platform
 import subprocess
 import time
-from importlib.metadata import version
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -15,14 +14,17 @@ LOOK_S = 0.5
 
 def describe_machine() -> dict[str, str]:
     """What somebody who compares two results wants to know."""
+    import torch  # here, so that a list of names does not wait for it
+
     cpu = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     fields = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in cpu.splitlines())}
-    return {
-        "cpu": fields.get("model name", platform.machine()),
+    gpu = {"GPU": torch.cuda.get_device_name()} if torch.cuda.is_available() else {}
+    return gpu | {
+        "CPU": fields.get("model name", platform.machine()),
         "cores": str(len(os.sched_getaffinity(0))),
         "AMX": "yes" if "amx_tile" in fields.get("flags", "") else "no",
         "python": platform.python_version(),
-        "torch": version("torch"),
+        "torch": torch.__version__,
     }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -29,14 +30,19 @@ def run_bench(name: str, *, size: Size, num_pairs: int, goal_factor: float, show
         BenchDied: the child ended with an error.
     """
     options = ["--size", size, "--pairs", str(num_pairs), "--goal-factor", str(goal_factor)]
-    first = _run_child(name, options, shown_on)
+    return once_more_if_noisy(lambda: _run_child(name, options, shown_on), shown_on)
+
+
+def once_more_if_noisy(run: Callable[[], BenchResult], shown_on: TextIO) -> BenchResult:
+    """The first result, or the second where the rates of the machine changed during the first; it says whether they changed again."""
+    first = run()
     if first.drift <= MAX_DRIFT:
         return first
-    print(f"{name}: the rates of this machine changed by {first.drift:.0%} meanwhile; once more", file=shown_on, flush=True)
-    second = _run_child(name, options, shown_on)
+    print(f"{first.bench}: the rates of this machine changed by {first.drift:.0%} meanwhile; once more", file=shown_on, flush=True)
+    second = run()
     if second.drift <= MAX_DRIFT:
         return second
-    print(f"{name}: they changed again, by {second.drift:.0%}; this result is noisy", file=shown_on, flush=True)
+    print(f"{first.bench}: they changed again, by {second.drift:.0%}; this result is noisy", file=shown_on, flush=True)
     return replace(second, noisy=True)
 
 
