@@ -34,7 +34,7 @@ _EVEN = 64
 """Tiles are whole multiples of this wide, for the kernels of the products."""
 
 _TILE_TOKENS = 512
-"""As many tokens as there are, up to this: both products are efficient, and the weight is read N / 512 times."""
+"""As many tokens as there are, up to this: the kernels of both products are then at their best, and the tile is still 1,024 wide."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,8 @@ def _tile_shape(num_tokens: int, num_entries: int, tokens: int | None, entries: 
     """``(C, U)``: tokens in equal parts, then as much of the vocabulary as the tile holds, in whole vector registers."""
     if tokens is None:
         num_parts = max(1, math.ceil(num_tokens / _TILE_TOKENS))
-        tokens = max(1, math.ceil(num_tokens / num_parts))
+        tokens = math.ceil(num_tokens / num_parts)
+    tokens = max(1, min(tokens, num_tokens))
     if entries is None:
         entries = max(_EVEN, _TILE_ELEMENTS // tokens // _EVEN * _EVEN)
     return tokens, min(entries, num_entries)
@@ -142,7 +143,7 @@ class _LinearLogprob(torch.autograd.Function):
                 with_gradient=early,
                 chunk_size=asked[0],
             )
-            seen = _ForwardPass(logps_N, None, entropies_N, argmax_N, d_logp_NH, d_entropy_NH)
+            seen = _ForwardPass(logps_N, entropies_N, argmax_N, d_logp_NH, d_entropy_NH)
         else:
             seen = _forward(
                 hidden_NH,
@@ -158,7 +159,7 @@ class _LinearLogprob(torch.autograd.Function):
         if is_frozen:
             ctx.save_for_backward(seen.d_logp_NH, seen.d_entropy_NH)
         else:
-            ctx.save_for_backward(hidden_NH, weight_VH, bias_V, labels_N, seen.lse_N, seen.entropies_N)
+            ctx.save_for_backward(hidden_NH, weight_VH, bias_V, labels_N, seen.max_N, seen.sum_N, seen.entropies_N)
         ctx.is_frozen, ctx.temperature, ctx.asked = is_frozen, temperature, asked
         if seen.argmax_N is not None:
             ctx.mark_non_differentiable(seen.argmax_N)
@@ -170,7 +171,7 @@ class _LinearLogprob(torch.autograd.Function):
         if ctx.is_frozen:
             d_logp_NH, d_entropy_NH = ctx.saved_tensors
             return _scaled(d_logp_NH, d_entropy_NH, g_logps_N, g_entropies_N), *(None,) * 7
-        hidden_NH, weight_VH, bias_V, labels_N, lse_N, entropies_N = ctx.saved_tensors
+        hidden_NH, weight_VH, bias_V, labels_N, max_N, sum_N, entropies_N = ctx.saved_tensors
         needs = ctx.needs_input_grad[:3]
         if _takes_triton(hidden_NH):
             from twinkle.kernels import _linear_logprob_triton
@@ -192,7 +193,8 @@ class _LinearLogprob(torch.autograd.Function):
                 weight_VH,
                 labels_N,
                 bias_V,
-                lse_N,
+                max_N,
+                sum_N,
                 entropies_N,
                 g_logps_N,
                 g_entropies_N,
@@ -214,12 +216,14 @@ def _scaled(d_logp_NH: Tensor, d_entropy_NH: Tensor | None, g_logps_N: Tensor, g
 @dataclass(frozen=True, slots=True)
 class _ForwardPass:
     logps_N: Tensor
-    lse_N: Tensor | None
-    """None from Triton, whose backward pass makes it again."""
     entropies_N: Tensor | None
     argmax_N: Tensor | None
     d_logp_NH: Tensor | None
     d_entropy_NH: Tensor | None
+    max_N: Tensor | None = None
+    """The largest logit. None from Triton, whose backward pass makes it and the next again."""
+    sum_N: Tensor | None = None
+    """Sum of ``exp(z - max)``."""
 
 
 def _forward(
@@ -271,11 +275,12 @@ def _forward(
         d_logp_NH = mean_NH.to(dtype)
     return _ForwardPass(
         running.label_N - running.max_N - log_sum_N,  # in this order: max + log sum loses the log where logits are large
-        running.max_N + log_sum_N,
         None if mean_N is None else log_sum_N - mean_N,
         running.argmax_N,
         d_logp_NH,
         d_entropy_NH,
+        running.max_N,
+        running.sum_N,
     )
 
 
@@ -284,7 +289,8 @@ def _backward(
     weight_VH: Tensor,
     labels_N: Tensor,
     bias_V: Tensor | None,
-    lse_N: Tensor,
+    max_N: Tensor,
+    sum_N: Tensor,
     entropies_N: Tensor | None,
     g_logps_N: Tensor,
     g_entropies_N: Tensor | None,
@@ -295,23 +301,28 @@ def _backward(
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
     """Gradients of hidden, weight and bias, as far as they are needed, from logits made again::
 
-    d logp[y] / d z = onehot(y) - p        d H / d z = -p (log p + H)
+    d logp[y] / d z = onehot(y) - p        d H / d z = -p (log p + H) = -p (z - sum p z)
     """
-    dtype, wide = hidden_NH.dtype, lse_N.dtype
+    dtype, wide = hidden_NH.dtype, max_N.dtype
     hidden_NH = hidden_NH.contiguous()
     g_logps_N = g_logps_N / temperature
+    # Of exp(z - m), so that division by the sum costs no pass; m + log sum would lose the log where logits are large.
+    factor_N1 = (-g_logps_N / sum_N)[:, None]
+    slope_N1 = mean_N1 = None
+    if entropies_N is not None and g_entropies_N is not None:
+        slope_N1 = (g_entropies_N / (-temperature * sum_N))[:, None]
+        mean_N1 = (sum_N.log() - entropies_N)[:, None]
     g_hidden_NH = torch.zeros_like(hidden_NH, dtype=wide) if needs[0] else None
     g_weight_VH = torch.zeros_like(weight_VH) if needs[1] else None
     g_bias_V = None if bias_V is None or not needs[2] else torch.zeros_like(bias_V, dtype=wide)
     storage = hidden_NH.new_empty(math.prod(tile))
     for entry, token, weight_UH, logits_CU in _tiles(hidden_NH, weight_VH, bias_V, temperature, tile, storage):
-        logp_CU = logits_CU.to(wide).sub_(lse_N[token, None])
-        if entropies_N is None or g_entropies_N is None:
-            terms_CU = logp_CU.exp_().mul_(-g_logps_N[token, None])
+        shifted_CU = logits_CU.to(wide).sub_(max_N[token, None])
+        if slope_N1 is None or mean_N1 is None:
+            terms_CU = shifted_CU.exp_().mul_(factor_N1[token])
         else:
-            scale_C1 = g_entropies_N[token, None] / -temperature
-            terms_CU = logp_CU.exp()
-            terms_CU *= logp_CU.add_(entropies_N[token, None]).mul_(scale_C1).sub_(g_logps_N[token, None])
+            terms_CU = shifted_CU.exp()
+            terms_CU *= _finite(shifted_CU).sub_(mean_N1[token]).mul_(slope_N1[token]).add_(factor_N1[token])
         columns_C1, inside_C1 = _columns(labels_N[token], entry)
         terms_CU.scatter_add_(1, columns_C1, inside_C1 * g_logps_N[token, None])
         if g_bias_V is not None:
@@ -410,7 +421,7 @@ def _absorb(
         terms_CU = wide_CU.exp_()
     else:
         terms_CU = wide_CU.exp()
-        running.moment_N.copy_(_shifted(running.moment_N, running.sum_N, shift_C)).add_(wide_CU.mul_(terms_CU).sum(1))
+        running.moment_N.copy_(_shifted(running.moment_N, running.sum_N, shift_C)).add_(_finite(wide_CU).mul_(terms_CU).sum(1))
         if moments_CU is not None:
             moments_CU.copy_(wide_CU)
     running.sum_N.mul_(shift_C.exp()).add_(terms_CU.sum(1))
@@ -424,6 +435,11 @@ def _columns(labels_C: Tensor, entry: slice) -> tuple[Tensor, Tensor]:
     columns_C1 = (labels_C - entry.start)[:, None]
     width = entry.stop - entry.start
     return columns_C1.clamp(0, width - 1), (columns_C1 >= 0) & (columns_C1 < width)
+
+
+def _finite(t: Tensor) -> Tensor:
+    """With the least number in place of ``-inf``, in place: times a probability of 0 that is 0, not nan."""
+    return t.clamp_(min=torch.finfo(t.dtype).min)
 
 
 def _shifted(moment: Tensor, total: Tensor, shift: Tensor) -> Tensor:

@@ -155,27 +155,29 @@ def test_large_logits_do_not_overflow(size: float, dtype: torch.dtype) -> None:
 
 def test_what_all_logits_share_costs_no_precision() -> None:
     """Mutant: the maximum and the logarithm of the sum added first, which at 1e6 leaves 4 bits of the latter."""
-    out = linear_logprob(
-        torch.zeros(2, 3), torch.ones(60, 3), torch.tensor([4, 59]), torch.full((60,), 1e6), with_entropy=True, vocab_chunk_size=7
-    )
+    weight, labels, bias = torch.ones(60, 1, requires_grad=True), torch.tensor([4, 59]), torch.full((60,), 1e6)
+    out = linear_logprob(torch.zeros(2, 1), weight, labels, bias.requires_grad_(), with_entropy=True, vocab_chunk_size=7)
     assert out.entropies_N is not None
     torch.testing.assert_close(out.logps_N, torch.full((2,), -math.log(60)))
     torch.testing.assert_close(out.entropies_N, torch.full((2,), math.log(60)))
+    (gradient,) = torch.autograd.grad(out.logps_N.sum(), bias)
+    torch.testing.assert_close(gradient, torch.bincount(labels, minlength=60) - 2 / 60)
 
 
-def test_impossible_tokens_have_no_probability() -> None:
-    """A bias of -inf, over whole tiles too. Mutant: a running maximum that starts at -inf (the first tile is then nan)."""
+@pytest.mark.parametrize("is_trained", [False, True])
+def test_impossible_tokens_have_no_probability(is_trained: bool) -> None:
+    """A bias of -inf, over whole tiles too. Mutants: a running maximum that starts at -inf, 0 times -inf in either pass."""
     hidden, weight, labels, bias = problem(5, 6, 40, torch.float64)
     bias[:17] = -math.inf
     labels = labels.clamp(min=17)
-    labels[4] = 3
-    leaf = hidden.clone().requires_grad_()
-    out = linear_logprob(leaf, weight, labels, bias, vocab_chunk_size=8)
-    exact = torch.log_softmax(hidden @ weight[17:].T + bias[17:], -1)
-    torch.testing.assert_close(out.logps_N[:4], exact[torch.arange(4), labels[:4] - 17])
-    assert out.logps_N[4] == -math.inf
-    (gradient,) = torch.autograd.grad(out.logps_N[:4].sum(), leaf)
-    torch.testing.assert_close(gradient[:4], weight[labels[:4]] - exact[:4].exp() @ weight[17:])
+    leaves = [hidden.requires_grad_(), weight.requires_grad_(is_trained)][: 1 + is_trained]
+    ours = linear_logprob(hidden, weight, labels, bias, with_entropy=True, vocab_chunk_size=8)
+    exact = linear_logprob_ref(hidden, weight[17:], labels - 17, bias[17:])
+    torch.testing.assert_close(ours.logps_N, exact.logps_N)
+    torch.testing.assert_close(ours.entropies_N, exact.entropies_N)
+    for gradient, expected in zip(gradients(ours, leaves), gradients(exact, leaves), strict=True):
+        torch.testing.assert_close(gradient, expected)
+    assert linear_logprob(hidden, weight, torch.full((5,), 3), bias, vocab_chunk_size=8).logps_N.tolist() == [-math.inf] * 5
 
 
 def test_a_label_outside_the_vocabulary_is_not_a_number() -> None:
