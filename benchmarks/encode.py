@@ -81,7 +81,7 @@ def main() -> None:
         model = arguments.model
         if model is None:
             sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
-            from qwen_tokenizer_folder import make_qwen_tokenizer
+            from qwen_tokenizer_folder import make_qwen_tokenizer  # type: ignore[import-not-found]
 
             model = make_qwen_tokenizer(Path(scratch))
         template = Template(model, max_length=None)

@@ -74,9 +74,9 @@ class _QKNormRope(torch.autograd.Function):
         ctx: Any, q: Tensor, k: Tensor, q_weight: Tensor, k_weight: Tensor, cos: Tensor, sin: Tensor, eps: float, offset: float
     ) -> tuple[Tensor, Tensor]:
         if fits_triton(q):
-            from twinkle.kernels import _qk_norm_rope_triton
+            from twinkle.kernels._qk_norm_rope_triton import qk_norm_rope_forward
 
-            q_out, k_out, q_r, k_r = _qk_norm_rope_triton.qk_norm_rope_forward(q, k, q_weight, k_weight, cos, sin, eps, offset)
+            q_out, k_out, q_r, k_r = qk_norm_rope_forward(q, k, q_weight, k_weight, cos, sin, eps, offset)
         else:
             q_normed, q_r = rms_norm_forward(q, q_weight, eps, offset)
             q_out = rotate(q_normed, cos, sin)
@@ -92,9 +92,9 @@ class _QKNormRope(torch.autograd.Function):
         q, k, q_weight, k_weight, cos, sin, q_r, k_r = ctx.saved_tensors
         needs_weight = ctx.needs_input_grad[2], ctx.needs_input_grad[3]
         if fits_triton(q):
-            from twinkle.kernels import _qk_norm_rope_triton
+            from twinkle.kernels._qk_norm_rope_triton import qk_norm_rope_backward
 
-            gradients = _qk_norm_rope_triton.qk_norm_rope_backward(
+            gradients = qk_norm_rope_backward(
                 g_q, g_k, q, k, q_weight, k_weight, cos, sin, q_r, k_r, ctx.offset, any(needs_weight)
             )
             return *gradients, None, None, None, None

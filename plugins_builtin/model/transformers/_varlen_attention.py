@@ -117,7 +117,7 @@ def attend(
         return _attend_buckets(attend_rows, (query, key, value), attention_plan.buckets), None
     num_sequences, longest = len(attention_plan.lengths), max(attention_plan.lengths)
     if num_sequences * longest == query.shape[2]:
-        rows = (t[0].unflatten(1, (num_sequences, longest)).transpose(0, 1) for t in (query, key, value))
+        rows = (t[0].view(t.shape[1], num_sequences, longest, t.shape[3]).transpose(0, 1) for t in (query, key, value))
         return attend_rows(*rows).transpose(1, 2).flatten(0, 1)[None], None
     parts = (t.split_with_sizes(attention_plan.lengths, dim=2) for t in (query, key, value))
     return torch.cat([attend_rows(*part) for part in zip(*parts, strict=True)], dim=2).transpose(1, 2), None
