@@ -6,7 +6,7 @@ import gc
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from benchmarks.bench import OURS, Case, Count, Goal, Size
+from benchmarks.bench import OURS, Case, Count, Goal, Size, Variant
 from benchmarks.rates import Rates
 from benchmarks.ratio import Ratio, Side, ratio_of
 from benchmarks.result import CaseResult, PeerResult, Verdict
@@ -50,7 +50,7 @@ def run_case(case: Case, rates: Rates, *, num_pairs: int, goal_factor: float = 1
     )
 
 
-def _ratios(variants: Mapping[str, Callable[[], float]], num_pairs: int) -> tuple[Ratio, dict[str, Ratio]]:
+def _ratios(variants: Mapping[str, Variant], num_pairs: int) -> tuple[Ratio, dict[str, Ratio]]:
     """Ours against itself (twice where the first time finds a difference), and against each peer."""
     sides = {name: Side.warmed_up(variant) for name, variant in variants.items()}
     ours = sides.pop(OURS)

@@ -17,11 +17,12 @@ NUM_MORE = (1_000, 10_000)
 NUM_LOOK_UPS = 5_000
 LOOK_UP = "twinkle.resolve('loss', 'cross_entropy')"
 COST = """
-import json, sys
-from pathlib import Path
 {code}
-resident = Path("/proc/self/status").read_text().partition("VmRSS:")[2].split()[0]
-print(json.dumps({{"modules": sorted(sys.modules), "MB": int(resident) / 1024}}))
+import sys
+modules = sorted(sys.modules)
+resident = open("/proc/self/status").read().partition("VmRSS:")[2].split()[0]
+import json
+print(json.dumps({{"modules": modules, "MB": int(resident) / 1024}}))
 """
 HEAVY = {"torch", "numpy", "transformers", "datasets", "peft", "ray", "pandas", "pyarrow"}
 
