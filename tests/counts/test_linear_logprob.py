@@ -70,6 +70,13 @@ def test_memory_is_one_tile_and_rows_of_hidden_size(dtype: torch.dtype, bytes_an
         assert peak_live_bytes(loss_and_gradient(n, dtype)) <= at_most
 
 
+def test_memory_is_of_the_tokens_there_are() -> None:
+    """Also where more are allowed at a time."""
+    hidden, weight, labels = operands(3)
+    with torch.no_grad():
+        assert peak_live_bytes(lambda: linear_logprob(hidden, weight, labels, chunk_size=10**6)) <= 4 * 3 * V + 2**16
+
+
 def test_memory_beside_that_of_whole_logits() -> None:
     """1 / 60 or less at 1,024 tokens here; the benchmark has the figures for a vocabulary of 151,936."""
     hidden, weight, labels = operands(1024)
