@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 
 import torch
 from torch import Tensor
 from torch.nn.functional import linear
 from transformers import PreTrainedModel
 
+from twinkle.plugins_builtin.model.transformers._replaced_forward import replaced_forward
 
-@contextmanager
-def hidden_states_as_logits(projection: torch.nn.Linear) -> Iterator[None]:
+
+def hidden_states_as_logits(projection: torch.nn.Linear) -> AbstractContextManager[None]:
     """Inside the block the model's ``logits`` are the hidden states that ``projection`` would have got."""
-    own = vars(projection)
-    before = own.get("forward")
-    own["forward"] = _identity
-    try:
-        yield
-    finally:
-        del own["forward"]
-        if before is not None:
-            own["forward"] = before
+    return replaced_forward(projection, _identity)
 
 
 def _identity(hidden: Tensor) -> Tensor:

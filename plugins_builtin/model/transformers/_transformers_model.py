@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextvars
-import threading
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import Future
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -21,7 +19,6 @@ from twinkle.core.components import build_resolved, resolve
 from twinkle.core.device import choose_device
 from twinkle.core.errors import InvalidArgument, InvalidData
 from twinkle.core.kernelizing import KernelHandle, KernelMapping, Mode, kernelize
-from twinkle.core.model_upload import upload_model
 from twinkle.core.patch_ledger import PatchHandle
 from twinkle.core.patching import apply_patch
 from twinkle.core.repository_files import repository_folder
@@ -40,15 +37,13 @@ from twinkle.plugins_builtin.model.transformers._checkpoint import (
     write_checkpoint,
 )
 from twinkle.plugins_builtin.model.transformers._description import describe_training
-from twinkle.plugins_builtin.model.transformers._forward import Attention, run_forward
+from twinkle.plugins_builtin.model.transformers._forward_pass import ForwardPass
 from twinkle.plugins_builtin.model.transformers._loading import load_model
 from twinkle.plugins_builtin.model.transformers._micro_batch import MicroBatch, combined, micro_batches
 from twinkle.plugins_builtin.model.transformers._optimizer import make_optimizer
 from twinkle.plugins_builtin.model.transformers._optimizer_group import ForwardResult, Metrics, OptimizerGroup
-from twinkle.plugins_builtin.model.transformers._output_projection import is_plain, separable_projection
 from twinkle.plugins_builtin.model.transformers._training_state import read_counters, restore_state
-from twinkle.plugins_builtin.model.transformers._varlen_attention import varlen_attention
-from twinkle.plugins_builtin.processor._flat_batch import FlatBatch
+from twinkle.plugins_builtin.model.transformers._upload import start_upload
 
 if TYPE_CHECKING:
     from twinkle.core.mesh import DeviceMesh
@@ -78,6 +73,7 @@ class TransformersModel:
         device_mesh: DeviceMesh | None = None,
         mixed_precision: Precision = "bf16",
         grad_scaler_config: Mapping[str, Any] | None = None,
+        activation_memory_bytes: int | None = None,
         **from_pretrained: Any,
     ) -> None:
         """
@@ -88,6 +84,8 @@ class TransformersModel:
             device_mesh: how the model is laid out over processes.
             mixed_precision: "bf16" and "fp16" compute in that dtype and keep the weights as they were loaded; "no" computes in their own.
             grad_scaler_config: of ``torch.amp.GradScaler``, for "fp16".
+            activation_memory_bytes: what layers may save for the backward pass; as many as must are computed again there to keep to it
+                (0: all). Without, it is what memory is free on the device when a batch comes, and small work recomputes nothing.
             from_pretrained: more of ``from_pretrained``: ``dtype`` (float32 without), ``attn_implementation`` ...
 
         Raises:
@@ -107,8 +105,7 @@ class TransformersModel:
         self.optimizer_group: dict[str, OptimizerGroup] = {}
         self._base = base
         self._device = device
-        self._attention = _attention_of(base)
-        self._projection = separable_projection(base)
+        self._passes = ForwardPass(base, _AUTOCAST[mixed_precision], activation_memory_bytes)
         self._scaler_config = dict(grad_scaler_config or {})
         self._patches: list[tuple[PatchHandle, dict[str, dict[str, str]]]] = []
         self._active = _FULL_PARAMETER
@@ -133,10 +130,12 @@ class TransformersModel:
         template = self._group(None).template
         self.model = add_adapter(self.model, adapter_name, config_or_dir, is_trainable)
         self.model.set_adapter(adapter_name)
+        self.model.train()  # what was added begins in train mode whatever the rest is in: from here on all of it is in the same
         self.optimizer_group.pop(_FULL_PARAMETER, None)
         parameters = adapter_parameters(self.model, adapter_name)
         for parameter in parameters.values():
             parameter.requires_grad_(is_trainable)
+        self._passes.look_again()
         group = self._new_group(adapter_name, parameters if is_trainable else {}, gradient_accumulation_steps)
         group.template = template
         self.optimizer_group[adapter_name] = group
@@ -226,7 +225,7 @@ class TransformersModel:
             A handle that undoes it; where the patch is not needed here it does nothing and says why.
         """
         handle = apply_patch(patch_cls, self._base, **kwargs)
-        self._projection = separable_projection(self._base)  # the patch may do something to the logits
+        self._passes.look_again()
         identity = handle.identity
         provenance = {"ref": identity.ref, "entry": identity.entry, "origin": "object"}
         if isinstance(patch_cls, str):
@@ -238,7 +237,7 @@ class TransformersModel:
     def kernelize(self, mapping: KernelMapping | None = None, mode: Mode | None = None) -> KernelHandle:
         """Puts kernels in place of layers and functions of the unwrapped model: see :func:`twinkle.kernelize`."""
         handle = kernelize(self._base, mapping, mode=mode)
-        self._projection = separable_projection(self._base)
+        self._passes.look_again()
         self._patches.append((handle, {f"kernel {name}": fields for name, fields in handle.provenance.items()}))
         return handle
 
@@ -258,8 +257,8 @@ class TransformersModel:
         group = self._activate(adapter_name)
         ((batch, _),) = self._micro_batches(inputs, group, None, {})
         group.begin_backward()
-        with self._attending():
-            group.last = self._forward(group, batch, temperature, is_training=True)
+        with self._passes.attending():
+            group.last = self._passes.run(self.model, group, batch, temperature, is_training=True)
         return group.last.outputs.mapping(batch, "padded")
 
     @remote_function(dispatch="slice_dp", collect="flatten", sync=True)
@@ -285,9 +284,9 @@ class TransformersModel:
         group.check_loss_arguments(loss_arguments, ("inputs", "adapter_name", "micro_batch_size", "temperature", "disable_lora"))
         results = []
         adapter_off = self.model.disable_adapter() if disable_lora and isinstance(self.model, PeftModel) else nullcontext()
-        with torch.no_grad(), adapter_off, self._attending():
+        with torch.no_grad(), adapter_off, self._passes.attending():
             for batch, arguments in self._micro_batches(inputs, group, micro_batch_size, loss_arguments):
-                result = self._forward(group, batch, temperature, is_training=False)
+                result = self._passes.run(self.model, group, batch, temperature, is_training=False)
                 if batch.num_trained_tokens:
                     group.evaluate_loss(result, arguments)
                     group.feed(group.eval_metrics, result, arguments)
@@ -318,7 +317,7 @@ class TransformersModel:
             raise InvalidArgument("backward needs a loss: call calculate_loss first, or forward_backward for all three")
         if gradient_accumulation_steps is not None:
             group.engine.set_gradient_accumulation_steps(gradient_accumulation_steps)
-        with self._attending():
+        with self._passes.attending():
             group.engine.backward(result.terms)
         group.engine.end_backward()
         group.last = None
@@ -353,9 +352,9 @@ class TransformersModel:
         micro_batches = self._micro_batches(inputs, group, micro_batch_size, loss_arguments)
         group.begin_backward()
         results = []
-        with self._attending():
+        with self._passes.attending():
             for batch, arguments in micro_batches:
-                result = self._forward(group, batch, temperature, is_training=True)
+                result = self._passes.run(self.model, group, batch, temperature, is_training=True)
                 group.evaluate_loss(result, arguments)
                 if len(micro_batches) > 1 and any(term.domain == "batch" for term in result.terms):
                     raise InvalidArgument(
@@ -535,15 +534,7 @@ class TransformersModel:
         Returns:
             A future: ``.result()`` waits for the pinned id ``scheme://owner/name@<commit>``, or raises what went wrong.
         """
-        future: Future[str] = Future()
-        upload = contextvars.copy_context().run
-        arguments = partial(upload_model, checkpoint_dir, hub_model_id, token=hub_token, private=private)
-        if async_upload:
-            # Not a daemon: the interpreter waits for it, so that a script that ends right after does not lose its model.
-            threading.Thread(target=upload, args=(_settle, future, arguments), name=f"upload to {hub_model_id}").start()
-        else:
-            future.set_result(arguments())
-        return future
+        return start_upload(checkpoint_dir, hub_model_id, hub_token, private, in_background=async_upload)
 
     # ---- inside
 
@@ -594,22 +585,6 @@ class TransformersModel:
             self.model.set_adapter(group.adapter_name)
         return group
 
-    def _forward(self, group: OptimizerGroup, batch: FlatBatch, temperature: float, is_training: bool) -> ForwardResult:
-        if self.model.training != is_training:
-            self.model.train(is_training)
-        needs = group.needs(group.train_metrics if is_training else group.eval_metrics)
-        dtype = _AUTOCAST[self.mixed_precision]
-        with torch.autocast(self._device.type, dtype=dtype, enabled=dtype is not None):
-            projection = self._projection if self._projection is not None and is_plain(self._base, self._projection) else None
-            outputs = run_forward(self.model, self._base, batch, needs, self._attention, projection, temperature)
-        return ForwardResult(batch, outputs)
-
-    @contextmanager
-    def _attending(self) -> Iterator[None]:
-        context: AbstractContextManager[None] = varlen_attention(self._base) if self._attention == "varlen" else nullcontext()
-        with context:
-            yield
-
     def _micro_batches(
         self, inputs: Any, group: OptimizerGroup, micro_batch_size: int | None, loss_arguments: Mapping[str, Any]
     ) -> list[MicroBatch]:
@@ -636,22 +611,6 @@ class TransformersModel:
         if group.template is None and self._has_tokenizer:
             self.set_template("Template", adapter_name=group.adapter_name)
         return group.template
-
-
-def _settle(future: Future[str], work: Callable[[], str]) -> None:
-    """Gives ``future`` the result of ``work``, or its exception."""
-    try:
-        future.set_result(work())
-    except BaseException as error:
-        future.set_exception(error)
-        raise
-
-
-def _attention_of(model: PreTrainedModel) -> Attention:
-    """How ``model`` can attend to a flat batch without one sequence seeing another."""
-    if not model._supports_attention_backend:
-        return "padded"
-    return "varlen" if model.config._attn_implementation == "sdpa" else "packed"
 
 
 def _last(group: OptimizerGroup, method: str) -> ForwardResult:
