@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,8 +29,8 @@ class Component:
 
     @property
     def class_name(self) -> str:
-        """The name of the class itself: the second name that means it."""
-        return self.entry.rpartition(":")[2].rpartition(".")[2]
+        """The name of the class itself, the second name that means it; empty for a lambda."""
+        return _class_name(self.target)
 
     @property
     def qualified(self) -> str:
@@ -49,55 +49,74 @@ class Choice:
 
 
 class ComponentIndex:
-    """The components of one kind. Filled plugin by plugin, then only read."""
+    """The components of one kind. Filled plugin by plugin, then only read.
 
-    def __init__(self, kind: str) -> None:
+    An entry is checked when it is asked for and when all are listed, not before: ten thousand that nobody asks for would cost 20 ms.
+    One that is no component is told to ``report`` and left out; the others of its plugin stay.
+    """
+
+    def __init__(self, kind: str, report: Callable[[LoadedPlugin, InvalidConfig], None]) -> None:
         self.kind = kind
-        self._components: list[Component] = []
-        self._by_name: dict[str, list[Component]] = {}
+        self._report = report
+        self._by_name: dict[str, list[tuple[LoadedPlugin, Any, Any]]] = {}
+        self._listed: tuple[Component, ...] | None = None
 
     def add(self, plugin: LoadedPlugin, announced: object) -> None:
-        """Takes in what one plugin announced: all of it, or nothing.
+        """Takes in what one plugin announced.
 
         Raises:
-            InvalidConfig: it is no mapping of names to classes or import strings, or one name stands for two components.
+            InvalidConfig: it is no mapping of names to classes or import strings.
         """
         if not isinstance(announced, Mapping):
             raise InvalidConfig(f"expected a mapping of names to 'module:Class', got {type(announced).__name__}")
-        components = [self._component(plugin, name, target) for name, target in announced.items()]
-        aliases: dict[str, Component] = {}
-        for component in components:
-            class_name = component.class_name
-            for alias in (component.name, class_name) if class_name.isidentifier() else (component.name,):  # not '<lambda>'
-                known = aliases.setdefault(alias, component)
-                if known.target != component.target:
-                    raise InvalidConfig(f"the name {alias!r} stands for both {known.entry} and {component.entry}: rename one of them")
-        self._components.extend(components)
-        for alias, component in aliases.items():
-            self._by_name.setdefault(alias, []).append(component)
+        for name, target in announced.items():
+            entry = (plugin, name, target)
+            self._by_name.setdefault(name, []).append(entry)
+            class_name = _class_name(target)
+            if class_name and class_name != name:
+                self._by_name.setdefault(class_name, []).append(entry)
 
-    def _component(self, plugin: LoadedPlugin, name: object, target: object) -> Component:
-        if not isinstance(name, str) or not is_name(name):
-            raise InvalidConfig(f"{name!r} is no name: expected a letter or '_', then at most 63 letters, digits, '.', '_' or '-'")
-        if isinstance(target, str):
-            if not is_import_string(target):
-                raise InvalidConfig(f"{name!r}: expected an import string 'module:Class', got {target!r}")
-        elif not callable(target) or not hasattr(target, "__qualname__"):
-            raise InvalidConfig(f"{name!r}: expected a class or an import string 'module:Class', got {target!r}")
-        return Component(self.kind, name, target, plugin)
-
-    def __contains__(self, name: str) -> bool:
-        return name in self._by_name
+    def named(self, name: str) -> list[Component]:
+        """The components that answer to ``name``: by their own name or by that of their class."""
+        return [c for entry in self._by_name.get(name, ()) if (c := self._component(*entry)) is not None]
 
     @property
-    def names(self) -> Iterable[str]:
+    def names(self) -> set[str]:
         """Every name that means something here, class names included."""
-        return self._by_name.keys()
+        return {name for c in self.components for name in (c.name, c.class_name) if name}
 
     @property
     def components(self) -> tuple[Component, ...]:
-        """Each component once, in order of their names."""
-        return tuple(sorted(self._components, key=lambda c: (c.name, c.plugin.name)))
+        """Each component once, in order of their names. A name that stands for two components of one plugin is reported too."""
+        if self._listed is None:
+            own = (entry for name, entries in self._by_name.items() for entry in entries if entry[1] == name)
+            components = [c for entry in own if (c := self._component(*entry)) is not None]
+            for name, entries in self._by_name.items():
+                if len(entries) > 1:
+                    self._report_clashes(name)
+            self._listed = tuple(sorted(components, key=lambda c: (c.name, c.plugin.name)))
+        return self._listed
+
+    def _component(self, plugin: LoadedPlugin, name: Any, target: Any) -> Component | None:
+        """What was announced; None, and a report, where it is no component."""
+        if not isinstance(name, str) or not is_name(name):
+            problem = f"{name!r} is no name: expected a letter or '_', then at most 63 letters, digits, '.', '_' or '-'"
+        elif isinstance(target, str) and not is_import_string(target):
+            problem = f"{name!r}: expected an import string 'module:Class', got {target!r}"
+        elif not _qualified_name(target):
+            problem = f"{name!r}: expected a class or an import string 'module:Class', got {target!r}"
+        else:
+            return Component(self.kind, name, target, plugin)
+        self._report(plugin, InvalidConfig(problem))
+        return None
+
+    def _report_clashes(self, name: str) -> None:
+        first: dict[LoadedPlugin, Component] = {}
+        for component in self.named(name):
+            known = first.setdefault(component.plugin, component)
+            if known.target != component.target:
+                both = f"{known.entry} and {component.entry}"
+                self._report(component.plugin, InvalidConfig(f"the name {name!r} stands for both {both}: rename one of them"))
 
     def choose(self, ref: NameRef, overrides: Mapping[str, str]) -> Choice | None:
         """What ``ref`` means: ``package/name`` is that package's; else the project's override, the built-in one, the only installed one.
@@ -105,7 +124,7 @@ class ComponentIndex:
         Raises:
             AmbiguousComponent: several packages, or one package twice, announce the name.
         """
-        candidates = self._by_name.get(ref.name, [])
+        candidates = self.named(ref.name)
         if ref.package is not None:
             found = _of_package(candidates, ref.package)
             return Choice(self._only(ref, found), (f"{str(ref)!r} names package {ref.package!r}",)) if found else None
@@ -138,6 +157,19 @@ class ComponentIndex:
             cure = "write 'package/name' for the one you mean" if len(packages) > 1 else "that package has to rename one of them"
             raise AmbiguousComponent(f"{self.kind} {str(ref)!r} is announced as {listed}: {cure}")
         return candidates[0]
+
+
+def _class_name(target: Any) -> str:
+    """The last part of what stands after the colon; empty where that is no name ('<lambda>')."""
+    name = _qualified_name(target).rpartition(".")[2]
+    return name if name.isidentifier() else ""
+
+
+def _qualified_name(target: Any) -> str:
+    """What stands after the colon; empty for what is neither class, function nor string."""
+    if isinstance(target, str):
+        return target.rpartition(":")[2]
+    return getattr(target, "__qualname__", "") if callable(target) else ""
 
 
 def _of_package(candidates: Iterable[Component], package: str) -> list[Component]:

@@ -54,7 +54,10 @@ class Registry:
 
     @property
     def broken_plugins(self) -> tuple[BrokenPlugin, ...]:
-        """Plugins, or single hooks of them, that failed and are left out. A hook is called when its kind is first looked up."""
+        """Plugins, single hooks and single entries of them that failed and are left out.
+
+        A hook is called when its kind is first looked up, an entry is read when it is asked for; :meth:`components` reads all of a kind.
+        """
         return self._plugin_set().broken
 
     @property
@@ -63,8 +66,10 @@ class Registry:
         return self._plugin_set().hook
 
     def components(self, kind: str) -> tuple[Component, ...]:
-        """The announced components of ``kind``, each once, in order of their names. Imports none of them."""
-        return self._index(self._spec(kind)).components
+        """The announced components of ``kind``, each once, in order of their names. Checks all, imports none."""
+        spec = self._spec(kind)
+        with self._lock:
+            return self._index(spec).components
 
     # ---- finding
 
@@ -153,7 +158,7 @@ class Registry:
             message += f" A repository on a hub is written 'ms://{ref.package}/{ref.name}'."
         else:
             message += did_you_mean(ref.name, self._index(spec).names)
-        elsewhere = sorted(kind for kind, other in self.kinds.items() if kind != spec.name and ref.name in self._index(other))
+        elsewhere = sorted(kind for kind, other in self.kinds.items() if kind != spec.name and self._index(other).named(ref.name))
         if elsewhere:
             message += f" There is a {' and a '.join(elsewhere)} of that name."
         for broken in self.broken_plugins:
@@ -195,7 +200,10 @@ class Registry:
             if source is None:
                 raise HubUnavailable(f"{resolved.ref!r}: the plugin that resolved it is gone from this process")
             return source.load(resolved)
-        for component in self.components(resolved.kind):
+        spec = self._spec(resolved.kind)
+        with self._lock:
+            namesakes = self._index(spec).named(resolved.name)
+        for component in namesakes:
             same = (component.name, component.entry, component.plugin.dist) == (resolved.name, resolved.entry, resolved.dist)
             if same and not isinstance(component.target, str):
                 return component.target
@@ -272,11 +280,13 @@ class Registry:
         with self._lock:
             if spec.name not in self._indexes:
                 plugins = self._plugin_set()
-                index = ComponentIndex(spec.name)
+                index = ComponentIndex(spec.name, report=lambda plugin, error: plugins.report(plugin, spec.hook, error))
                 for plugin, announced in plugins.ask(spec.hook):
                     try:
                         index.add(plugin, announced)
                     except InvalidConfig as error:
                         plugins.report(plugin, spec.hook, error)
+                if self.settings.plugins_strict:
+                    _ = index.components  # an entry that nobody asks for raises as well
                 self._indexes[spec.name] = index
             return self._indexes[spec.name]

@@ -312,6 +312,19 @@ def test_a_broken_plugin_raises_when_strict(site: SitePackages, case: str, conte
         assert error.value.__cause__ is not None
 
 
+def test_a_bad_entry_hurts_no_other_and_is_named_when_it_is_asked_for(site: SitePackages) -> None:
+    site.add("mixed-pkg", "@hookimpl\ndef twinkle_losses(): return {'fine': 'impl:Fine', 'dapo': 'm.X', 'da po': 'm:Y', 'two': 'n:Fine'}")
+    registry = lenient()
+    assert registry.resolve("loss", "fine").entry == "impl:Fine"
+    assert registry.broken_plugins == (), "an entry was read that nobody asked for"
+    with pytest.raises(UnknownComponent, match=r"broken plugin mixed-pkg 1\.0, twinkle_losses: InvalidConfig: 'dapo': expected an import"):
+        registry.resolve("loss", "dapo")
+    with pytest.raises(AmbiguousComponent, match="that package has to rename one"):
+        registry.resolve("loss", "Fine")
+    assert [c.name for c in registry.components("loss") if c.plugin.dist == "mixed-pkg"] == ["fine", "two"]
+    assert registry.resolve("loss", "two").entry == "n:Fine"
+
+
 def test_the_same_failure_is_reported_once(site: SitePackages) -> None:
     site.add("bad-pkg", BROKEN["hook"][0])
     registry = lenient()
