@@ -1,9 +1,10 @@
-"""Attention over a flat batch that never sees two sequences at once and never makes an ``T x T`` mask.
+"""Attention over a flat batch that never sees two sequences at once and never makes a ``T x T`` mask.
 
 On the CPU sequences are attended one by one, as the views that they are: nothing is copied and nothing padded, and a call costs less than
 that would. On other devices, where calls are dear, sequences of similar length are gathered into a right-padded bucket and attended with
 the causal kernel, which needs no mask: a real token attends only to tokens before it, and those of its own row are real. What padded
-queries compute is dropped. Boundaries come as an explicit plan, so a model that is called by anybody else, for generation say, keeps its
+queries compute is dropped. Where a layer attends to a window, blocks of queries see the keys that they may: the work grows with the length,
+not with its square. Boundaries come as an explicit plan, so a model that is called by anybody else, for generation say, keeps its
 own attention.
 """
 
@@ -31,6 +32,9 @@ NAME = "twinkle_varlen"
 # Lengths within a quarter of each other share a bucket, and so do all under 32: there a call costs more than the padding.
 _BUCKET_RATIO = 1.25
 _SHORT = 32
+
+_WINDOW_BLOCK = 256
+"""Queries that attend at once where a window is narrower than that: with fewer, calls are too many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,17 +139,22 @@ def _attend_buckets(attend_rows: Callable[..., Tensor], states: tuple[Tensor, ..
 
 def _attend_rows(query: Tensor, key: Tensor, value: Tensor, window: int | None, dropout: float, scaling: float | None) -> Tensor:
     """``[S, heads, L, dim]``, each row by itself."""
-    mask = _window_mask(query.shape[2], window, query.device)
-    is_grouped = query.shape[1] != key.shape[1]
-    return scaled_dot_product_attention(
-        query, key, value, attn_mask=mask, dropout_p=dropout, is_causal=mask is None, scale=scaling, enable_gqa=is_grouped
-    )
-
-
-def _window_mask(length: int, window: int | None, device: torch.device) -> Tensor | None:
+    length = query.shape[2]
+    attend_some = partial(scaled_dot_product_attention, dropout_p=dropout, scale=scaling, enable_gqa=query.shape[1] != key.shape[1])
     if window is None or length <= window:
-        return None
-    distance = torch.arange(length, device=device)[:, None] - torch.arange(length, device=device)
+        return attend_some(query, key, value, is_causal=True)
+    block = max(window, _WINDOW_BLOCK)
+    attended = []
+    for start in range(0, length, block):
+        queries, keys = slice(start, start + block), slice(max(0, start - window + 1), start + block)
+        mask = _window_mask(range(length)[queries], range(length)[keys], window, query.device)
+        attended.append(attend_some(query[:, :, queries], key[:, :, keys], value[:, :, keys], attn_mask=mask))
+    return torch.cat(attended, dim=2)
+
+
+def _window_mask(queries: range, keys: range, window: int, device: torch.device) -> Tensor:
+    """bool ``[queries, keys]``: a key not after its query, nor as far back as ``window``."""
+    distance = torch.arange(queries.start, queries.stop, device=device)[:, None] - torch.arange(keys.start, keys.stop, device=device)
     return (distance >= 0) & (distance < window)
 
 

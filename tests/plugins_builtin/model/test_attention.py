@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from tiny_training import make_tiny, packed, sample
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AutoModelForCausalLM, BloomConfig, GPT2Config, LlamaConfig, MistralConfig, PretrainedConfig, Qwen2Config
 
+from benchmarks.counting import count_dispatched
 from twinkle.core.errors import InvalidConfig
 from twinkle.model import TransformersModel
 from twinkle.plugins_builtin.model.transformers._varlen_attention import AttentionPlan, Buckets, attend
@@ -50,8 +53,7 @@ def dense_mask(lengths: tuple[int, ...], window: int | None) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("in_buckets", [False, True], ids=["one by one", "in buckets"])
-@pytest.mark.parametrize("window", [None, 6])
-@pytest.mark.parametrize("lengths", LENGTHS, ids=str)
+@pytest.mark.parametrize(("lengths", "window"), [*product(LENGTHS, (None, 6)), ((600, 257, 512), 100), ((700, 3), 300)], ids=str)
 @pytest.mark.parametrize(("heads", "kv_heads"), [(4, 4), (4, 2), (3, 1)])
 def test_attention_by_plan_is_dense_attention_with_a_block_diagonal_mask(
     lengths: tuple[int, ...], window: int | None, heads: int, kv_heads: int, in_buckets: bool
@@ -69,6 +71,17 @@ def test_attention_by_plan_is_dense_attention_with_a_block_diagonal_mask(
     torch.testing.assert_close(got, expected, rtol=1e-12, atol=1e-12)
     for g, e in zip(torch.autograd.grad((got * weight).sum(), ours), torch.autograd.grad((expected * weight).sum(), theirs), strict=True):
         torch.testing.assert_close(g, e, rtol=1e-12, atol=1e-12)
+
+
+def test_the_largest_tensor_of_a_window_grows_with_the_length_not_with_its_square() -> None:
+    largest = []
+    for length in (1024, 4096):
+        states = [torch.zeros(1, 1, length, 8, requires_grad=True) for _ in range(3)]
+        plan = AttentionPlan.of((length,), torch.device("cpu"))
+        step = partial(attend, torch.nn.Module(), *states, None, sliding_window=64, attention_plan=plan)
+        largest.append(count_dispatched(lambda step=step: step()[0].sum().backward()).largest_numel)
+    assert largest[1] <= 4 * largest[0]
+    assert largest[1] < 4096 * 4096 / 50
 
 
 def test_sequences_are_gathered_into_buckets_where_calls_are_dear() -> None:

@@ -144,6 +144,7 @@ def test_smaller_batches_take_their_share(deep: Path) -> None:
     model = make(deep, int(0.7 * in_layers))
     model.forward_backward(inputs=BATCH)
     assert recomputed_layers(model, SMALLER) == 0
+    assert model._passes._recompute._largest == sum(len(s["input_ids"]) for s in BATCH), "only the largest is watched"
     assert recomputed_layers(model, BATCH) > 0
 
 
