@@ -12,8 +12,19 @@ import pytest
 from benchmarks.sidecar import SideCar, SideCarError, peer_folder
 
 SCRIPT = """
-import os, sys, time
+import gc, os, sys, time
 from benchmarks.peers.loop import serve
+
+frozen = []
+
+def step():
+    frozen.append(gc.get_freeze_count() > 0)
+    time.sleep(0.01)
+
+def seen():
+    answer = frozen[:]
+    frozen.clear()
+    return answer
 
 def setup(size):
     print("the peer prints this", flush=True)
@@ -30,7 +41,7 @@ def die():
     os._exit(9)
 
 serve({
-    "setup": setup, "step": lambda: time.sleep(0.01), "fail": fail, "die": die, "hang": lambda: time.sleep(60),
+    "setup": setup, "step": step, "seen": seen, "fail": fail, "die": die, "hang": lambda: time.sleep(60),
     "doubled": lambda value: value * 2,
 })
 """
@@ -53,6 +64,15 @@ def test_a_side_car_answers_and_times_its_steps_whatever_the_peer_prints(tmp_pat
         assert all(0.01 <= car.step() < 5 for _ in range(4))
         assert car.call("doubled", value="text") == "texttext"
         assert 0 <= car.call("peak_extra_rss") < 50 << 20
+
+
+def test_a_side_car_freezes_its_garbage_after_the_warm_ups_of_each_case(tmp_path: Path) -> None:
+    with script(tmp_path) as car:
+        for _ in range(2):
+            car.setup(size=3)
+            for _ in range(4):
+                car.step()
+            assert car.call("seen") == [False, False, True, True]
 
 
 def test_an_error_in_a_handler_is_told_and_the_side_car_lives(tmp_path: Path) -> None:
