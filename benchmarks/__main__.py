@@ -17,9 +17,11 @@ import sys
 
 from benchmarks.catalogue import BENCHES, ON_GPU, SELF_TEST, WAITING
 from benchmarks.harness import GATE_FACTOR, NUM_PAIRS
+from benchmarks.interrupt import EXIT_CODE, end_by_interrupt
 from benchmarks.machine import ROOT
 from benchmarks.page import write_page
-from benchmarks.result import Verdict, append, newest, worst
+from benchmarks.report import ending
+from benchmarks.result import BenchResult, ResultsError, Verdict, append, newest, worst
 from benchmarks.run import BenchDied, run_bench
 
 RESULTS = ROOT / "benchmarks" / "results.jsonl"
@@ -29,48 +31,83 @@ PAGE = ROOT / "docs" / "benchmarks.md"
 def main() -> int:
     """The exit code."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("name", help="a benchmark, or all, list, aa, page")
-    parser.add_argument("--size", choices=["quick", "full"], default="quick")
-    parser.add_argument("--pairs", type=int, help="runs of each side against each peer (default: 10, full 30)")
-    parser.add_argument("--gate", action="store_true", help=f"ask for {GATE_FACTOR} of each goal, as a gate does")
+    parser.add_argument("name", nargs="?", help="a benchmark, or all, list, aa, page")
+    parser.add_argument("--size", choices=["quick", "full"], default="quick", help="quick: some seconds each (default); full: all cases")
+    parser.add_argument("--pairs", type=int, metavar="N", help="runs of each side against each peer: even, 10 by default, 30 for full")
+    parser.add_argument("--gate", action="store_true", help=f"ask for {GATE_FACTOR} of each goal, as a gate does; nothing is kept")
     parser.add_argument("--json", action="store_true", help="a line of JSON a benchmark on standard output, the rest on standard error")
     arguments = parser.parse_args()
+    if arguments.name is None:
+        print(parser.format_help(), *_listing(), sep="\n", file=sys.stderr)
+        return 2
     if arguments.name == "list":
         print("\n".join(_listing()))
         return 0
     if arguments.name == "page":
-        write_page(newest(RESULTS), PAGE)
-        return 0
+        return _write_page()
     if arguments.name in WAITING:
         print(f"{arguments.name} waits for {WAITING[arguments.name]}: there is nothing to run yet", file=sys.stderr)
         return 2
     if arguments.name not in {*BENCHES, *ON_GPU, SELF_TEST, "all"}:
         parser.error(f"there is no benchmark {arguments.name!r}; there are: {', '.join([*BENCHES, *ON_GPU])}")
-    if arguments.pairs is not None and arguments.pairs < 1:
-        parser.error(f"--pairs is at least 1, got {arguments.pairs}")
+    if arguments.pairs is not None and (arguments.pairs < 2 or arguments.pairs % 2):
+        parser.error(f"--pairs is an even number, so that each side is first as often as the other; got {arguments.pairs}")
+    if not sys.platform.startswith("linux"):
+        print(f"benchmarks are pinned to a core and read /proc: they run on Linux, this is {sys.platform}", file=sys.stderr)
+        return 2
 
-    names = list(BENCHES) if arguments.name == "all" else [arguments.name]
-    return worst(_run(name, arguments) for name in names).exit_code
+    try:
+        return _run_all(list(BENCHES) if arguments.name == "all" else [arguments.name], arguments).exit_code
+    except KeyboardInterrupt:
+        print("\ninterrupted: what was finished is kept, the rest is not", file=sys.stderr)
+        return EXIT_CODE
 
 
-def _run(name: str, arguments: argparse.Namespace) -> Verdict:
-    """Runs one benchmark and keeps its result, unless its goals were those of a gate."""
+def _run_all(names: list[str], arguments: argparse.Namespace) -> Verdict:
+    """Runs one after the other, whatever becomes of each; of several, the last lines are said once more in the end."""
+    results = {name: _run(name, arguments) for name in names}
+    if len(names) > 1:
+        lines = [f"{name} {Verdict.FAILED}: it died" if result is None else ending(result)[-1] for name, result in results.items()]
+        print("", *lines, sep="\n", file=sys.stderr if arguments.json else sys.stdout)
+    return worst(Verdict.FAILED if result is None else result.verdict for result in results.values())
+
+
+def _run(name: str, arguments: argparse.Namespace) -> BenchResult | None:
+    """Runs one benchmark and keeps its result, unless its goals were those of a gate. None: it died."""
+    shown_on = sys.stderr if arguments.json else sys.stdout
     try:
         result = run_bench(
             name,
             size=arguments.size,
             num_pairs=arguments.pairs or NUM_PAIRS[arguments.size],
             goal_factor=GATE_FACTOR if arguments.gate else 1.0,
-            shown_on=sys.stderr if arguments.json else sys.stdout,
+            shown_on=shown_on,
         )
     except BenchDied as error:
         print(error, file=sys.stderr)
-        return Verdict.FAILED
+        return None
+    if name != SELF_TEST and not arguments.gate:
+        try:
+            append(result, RESULTS)
+        except OSError as error:  # a full disk, a checkout that cannot be written: what was found is still worth showing
+            print(f"{name}: the result is not kept in {RESULTS}: {error}", file=sys.stderr)
     if arguments.json:
         print(result.to_json(), flush=True)
-    if name != SELF_TEST and not arguments.gate:
-        append(result, RESULTS)
-    return result.verdict
+    print(*ending(result), sep="\n", file=shown_on, flush=True)
+    return result
+
+
+def _write_page() -> int:
+    """Of results with as many pairs as the quick tier has: fewer are for a look only."""
+    try:
+        write_page(newest(RESULTS, min_pairs=NUM_PAIRS["quick"]), PAGE)
+    except FileNotFoundError:
+        print("there is no result yet to write a page from: run `python -m benchmarks all`, or one of its names", file=sys.stderr)
+        return 2
+    except (OSError, ResultsError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
 
 
 def _listing() -> list[str]:
@@ -80,4 +117,5 @@ def _listing() -> list[str]:
 
 
 if __name__ == "__main__":
+    end_by_interrupt()
     sys.exit(main())

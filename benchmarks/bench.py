@@ -43,6 +43,11 @@ class Count:
     at_least: float | None = None
 
     @property
+    def is_bounded(self) -> bool:
+        """Whether there is anything to hold."""
+        return self.at_most is not None or self.at_least is not None
+
+    @property
     def holds(self) -> bool:
         """Whether the value is within its bounds."""
         return (self.at_most is None or self.value <= self.at_most) and (self.at_least is None or self.value >= self.at_least)
@@ -75,6 +80,14 @@ class Case:
     counts: Callable[[], Sequence[Count]] = tuple
     """Measured once, after the check."""
     work: Work = field(default_factory=Work)
+
+    def __post_init__(self) -> None:
+        """Refuses what would not be judged, or not against anything."""
+        peers = [goal.peer for goal in self.goals]
+        if len(set(peers)) < len(peers):
+            raise ValueError(f"case {self.name!r}: one goal a peer, got goals for {peers}")
+        if self.variants and OURS not in self.variants:
+            raise ValueError(f"case {self.name!r}: {OURS!r} is one of the variants, got {list(self.variants)}")
 
 
 def timed(call: Callable[[], object]) -> Variant:

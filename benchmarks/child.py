@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import sys
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,7 +14,9 @@ import torch
 
 from benchmarks.calibration import calibrate
 from benchmarks.harness import run_cases
+from benchmarks.interrupt import EXIT_CODE, end_by_interrupt
 from benchmarks.machine import commit, describe_machine, quietest_core
+from benchmarks.progress import Progress
 from benchmarks.report import lines
 from benchmarks.result import BenchResult, CaseResult, append
 
@@ -27,31 +31,41 @@ def main() -> None:
     parser.add_argument("--into", required=True, type=Path)
     arguments = parser.parse_args()
 
-    machine = describe_machine()  # before only one core is left
+    machine, started_at = describe_machine(), commit()  # before only one core is left, and before somebody changes the files
     os.sched_setaffinity(0, {quietest_core()})
     torch.set_num_threads(1)
     module = importlib.import_module(f"benchmarks.{arguments.bench}")
+    start = time.monotonic()
     first = calibrate()
+    progress = Progress(arguments.bench, sys.stderr)
 
     def show(case: CaseResult) -> None:
+        progress.clear()
         print(*lines(arguments.bench, case), sep="\n", flush=True)
 
-    found = run_cases(module.cases(arguments.size), first, num_pairs=arguments.pairs, goal_factor=arguments.goal_factor, done=show)
+    found = run_cases(
+        module.cases(arguments.size), first, num_pairs=arguments.pairs, goal_factor=arguments.goal_factor, done=show, doing=progress.show
+    )
     drift = first.drift(calibrate())
     result = BenchResult(
         bench=arguments.bench,
         size=arguments.size,
         when=datetime.now(UTC).isoformat(timespec="seconds"),
         command=f"python -m benchmarks {arguments.bench} --size {arguments.size} --pairs {arguments.pairs}",
-        commit=commit(),
+        commit=started_at,
         machine=machine,
         rates=first,
         drift=drift,
         noisy=False,
         cases=found,
+        took_s=round(time.monotonic() - start, 1),
     )
     append(result, arguments.into)
 
 
 if __name__ == "__main__":
-    main()
+    end_by_interrupt()
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit(EXIT_CODE)

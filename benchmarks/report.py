@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from benchmarks.bench import OURS, Count
 from benchmarks.ratio import Ratio
-from benchmarks.result import CaseResult, PeerResult, Verdict
+from benchmarks.result import BenchResult, CaseResult, PeerResult, Verdict
+
+SEVERITY = list(Verdict)
+WITHIN = " within noise"
+"""After an OK: the goal lies inside the interval."""
 
 
 def lines(bench: str, case: CaseResult) -> list[str]:
@@ -16,16 +22,58 @@ def lines(bench: str, case: CaseResult) -> list[str]:
     if case.itself is not None:
         noise = "OK" if case.is_quiet else "more than 3 % off, twice: this machine is too busy to judge"
         found.append(f"{start} {OURS}/{OURS}={interval(case.itself)} pairs={case.itself.num_pairs} {noise}")
-    floor = "" if case.floor is None else f" floor={case.floor:.2f}"
-    return found + [f"{start} {_peer(peer, floor)}" for peer in case.peers]
+    return found + [f"{start} {_peer(peer, _floor(case), peer.verdict)}{WITHIN if peer.is_within_noise else ''}" for peer in case.peers]
 
 
-def _peer(result: PeerResult, floor: str) -> str:
+def ending(result: BenchResult) -> list[str]:
+    """How many goals and counts hold, then the line of the goal that is hardest to reach, with the verdict on all of them."""
+    last = f"{result.bench} {result.verdict}"
+    failures = [f"{case.name}: {case.failure}" for case in result.cases if case.failure is not None]
+    if failures:
+        last = f"{last}: {failures[0].splitlines()[0]}"
+    elif (found := hardest_goal(result)) is not None:
+        case, hardest = found
+        last = f"{result.bench} {_peer(hardest, _floor(case), result.verdict)}"
+    return [f"{result.bench}: {tally(result)}{'' if result.took_s is None else f'; {result.took_s:.0f} s'}", last]
+
+
+def hardest_goal(result: BenchResult) -> tuple[CaseResult, PeerResult] | None:
+    """The goal with the worst verdict, of these the one that is farthest from being reached; None where there is none."""
+    judged = [(case, peer) for case in result.cases for peer in case.peers if peer.goal is not None]
+    return min(judged, key=lambda each: difficulty(each[1]), default=None)
+
+
+def difficulty(peer: PeerResult) -> tuple[int, float]:
+    """The lower, the harder: by verdict, then by how far the goal is from being reached."""
+    return -SEVERITY.index(peer.verdict), peer.margin
+
+
+def tally(result: BenchResult) -> str:
+    """``7 of 9 goals reached (1 within noise), 1 missed, 1 not judged; 12 of 12 counts hold``."""
+    peers = [peer for case in result.cases for peer in case.peers if peer.goal is not None]
+    counts = [count for case in result.cases for count in case.counts if count.is_bounded]
+    by_verdict = Counter(peer.verdict for peer in peers)
+    within = sum(peer.is_within_noise for peer in peers)
+    parts = []
+    if peers:
+        parts.append(f"{by_verdict[Verdict.OK]} of {len(peers)} goals reached{f' ({within} within noise)' if within else ''}")
+    parts += [f"{by_verdict[verdict]} {verdict.lower()}" for verdict in (Verdict.MISSED, Verdict.NOT_JUDGED) if by_verdict[verdict]]
+    failed = sum(case.failure is not None for case in result.cases)
+    parts += [f"{failed} case{'s' if failed > 1 else ''} failed"] if failed else []
+    held = [f"{sum(count.holds for count in counts)} of {len(counts)} counts hold"] if counts else []
+    return "; ".join([*([", ".join(parts)] if parts else []), *held]) or "nothing is judged"
+
+
+def _floor(case: CaseResult) -> str:
+    return "" if case.floor is None else f" floor={case.floor:.2f}"
+
+
+def _peer(result: PeerResult, floor: str, verdict: Verdict) -> str:
     goal = "" if result.goal is None else f" goal>={result.goal:.3g}"
     if result.ratio is None:
-        return f"{OURS}/{result.peer}{goal}{floor} {result.verdict}: the peer is not there (make bench-peers)"
-    verdict = "" if result.goal is None else f" {result.verdict}"
-    return f"{OURS}/{result.peer}={interval(result.ratio)}{goal}{floor} pairs={result.ratio.num_pairs}{verdict}"
+        return f"{OURS}/{result.peer}{goal}{floor} {verdict}: the peer is not there (make bench-peers)"
+    said = "" if result.goal is None else f" {verdict}"
+    return f"{OURS}/{result.peer}={interval(result.ratio)}{goal}{floor} pairs={result.ratio.num_pairs}{said}"
 
 
 def interval(ratio: Ratio) -> str:

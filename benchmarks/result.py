@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
@@ -33,6 +34,10 @@ def worst(verdicts: Iterable[Verdict]) -> Verdict:
     return max(verdicts, key=list(Verdict).index, default=Verdict.OK)
 
 
+class ResultsError(ValueError):
+    """A file of results has a line that is none."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PeerResult:
     """Ours against one peer."""
@@ -42,6 +47,16 @@ class PeerResult:
     """None: the peer is not installed."""
     goal: float | None
     verdict: Verdict
+
+    @property
+    def is_within_noise(self) -> bool:
+        """Whether the goal lies inside the interval: not missed, and not shown to be reached either."""
+        return self.verdict == Verdict.OK and self.ratio is not None and self.goal is not None and self.ratio.low < self.goal
+
+    @property
+    def margin(self) -> float:
+        """How many times the goal the best that the interval allows is; without a goal, or a peer, it cannot be told."""
+        return math.inf if self.ratio is None or self.goal is None else self.ratio.high / self.goal
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,11 +80,15 @@ class CaseResult:
         return self.itself is None or self.itself.is_one
 
     @property
+    def own_verdict(self) -> Verdict:
+        """Of the check and the counts."""
+        return Verdict.OK if self.failure is None and all(count.holds for count in self.counts) else Verdict.FAILED
+
+    @property
     def verdict(self) -> Verdict:
         """Of the check, the counts, the quiet of the machine and the goals."""
-        holds = self.failure is None and all(count.holds for count in self.counts)
         noise = Verdict.OK if self.is_quiet else Verdict.NOT_JUDGED
-        return worst([Verdict.OK if holds else Verdict.FAILED, noise, *(peer.verdict for peer in self.peers)])
+        return worst([self.own_verdict, noise, *(peer.verdict for peer in self.peers)])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -90,15 +109,22 @@ class BenchResult:
     noisy: bool
     """Whether the rates changed too much in the second attempt too."""
     cases: Sequence[CaseResult]
+    took_s: float | None = None
+    """Seconds from the first calibration to the last, the setting up of cases included."""
 
     @property
     def verdict(self) -> Verdict:
         """Of its worst case."""
         return worst(case.verdict for case in self.cases)
 
+    @property
+    def num_pairs(self) -> int | None:
+        """Pairs behind each ratio; None where nothing was timed."""
+        return min((case.itself.num_pairs for case in self.cases if case.itself is not None), default=None)
+
     def to_json(self) -> str:
-        """One line."""
-        return json.dumps(asdict(self), allow_nan=False)
+        """One line, the verdict first."""
+        return json.dumps({"verdict": self.verdict, **asdict(self)}, allow_nan=False)
 
 
 def append(result: BenchResult, path: Path) -> None:
@@ -107,15 +133,31 @@ def append(result: BenchResult, path: Path) -> None:
         lines.write(result.to_json() + "\n")
 
 
-def newest(path: Path) -> list[BenchResult]:
-    """The last result of each benchmark in ``path``, by name."""
-    rows = [_bench_from(json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
-    last = {row.bench: row for row in rows}
+def newest(path: Path, *, min_pairs: int = 0) -> list[BenchResult]:
+    """The last result of each benchmark in ``path`` with that many pairs or more, by name.
+
+    A full run is not replaced by a quick one of the same commit.
+
+    Raises:
+        ResultsError: a line is no result.
+    """
+    last: dict[str, BenchResult] = {}
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        result = _bench_from(line, where=f"{path}, line {number}")
+        earlier = last.get(result.bench, result)
+        is_part = earlier.size == "full" and result.size == "quick" and earlier.commit == result.commit
+        if not is_part and (result.num_pairs is None or result.num_pairs >= min_pairs):
+            last[result.bench] = result
     return [last[name] for name in sorted(last)]
 
 
-def _bench_from(row: dict[str, Any]) -> BenchResult:
-    return BenchResult(**{**row, "rates": Rates(**row["rates"]), "cases": [_case_from(case) for case in row["cases"]]})
+def _bench_from(line: str, where: str) -> BenchResult:
+    try:
+        row = json.loads(line)
+        row.pop("verdict", None)  # follows from the rest
+        return BenchResult(**{**row, "rates": Rates(**row["rates"]), "cases": [_case_from(case) for case in row["cases"]]})
+    except (ValueError, KeyError, TypeError) as error:  # cut off by a full disk, or of another version
+        raise ResultsError(f"{where}: expected a result of this version of the benchmarks ({error}); delete the line") from error
 
 
 def _case_from(row: dict[str, Any]) -> CaseResult:

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TextIO
 
 from benchmarks.bench import Size
+from benchmarks.catalogue import ON_GPU
 from benchmarks.machine import ROOT
 from benchmarks.rates import MAX_DRIFT
 from benchmarks.result import BenchResult, newest
 
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "RAYON_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+LAST_S = 10.0
+"""How long a child has to take its side-cars and folders down when it is stopped."""
 
 
 class BenchDied(RuntimeError):
@@ -46,12 +50,36 @@ def once_more_if_noisy(run: Callable[[], BenchResult], shown_on: TextIO) -> Benc
     return replace(second, noisy=True)
 
 
+def environment(name: str, inherited: Mapping[str, str]) -> dict[str, str]:
+    """What a benchmark, its side-cars and its fresh Pythons see of the caller's environment.
+
+    One thread. No CUDA device unless the benchmark is about one: else ours, which takes the best device that there is, would be compared
+    with a loop on the CPU. No setting of Twinkle's, as they change what is timed. And no ``PYTHONOPTIMIZE``, which drops every check.
+    """
+    kept = {key: value for key, value in inherited.items() if not key.startswith("TWINKLE_")}
+    return kept | ONE_THREAD | {"PYTHONOPTIMIZE": ""} | ({} if name in ON_GPU else {"CUDA_VISIBLE_DEVICES": ""})
+
+
 def _run_child(name: str, options: list[str], shown_on: TextIO) -> BenchResult:
     with TemporaryDirectory() as folder:
         into = Path(folder) / "result.jsonl"
         command = [sys.executable, "-m", "benchmarks.child", name, *options, "--into", str(into)]
-        code = subprocess.run(command, cwd=ROOT, env=os.environ | ONE_THREAD, stdout=shown_on, check=False).returncode
+        with subprocess.Popen(command, cwd=ROOT, env=environment(name, os.environ), stdout=shown_on) as child:
+            try:
+                code = child.wait()
+            except KeyboardInterrupt:
+                _stop(child)
+                raise
         if code:
             raise BenchDied(f"{name}: the benchmark ended with {code}, see above")
         [result] = newest(into)
         return result
+
+
+def _stop(child: subprocess.Popen[bytes]) -> None:
+    """Ends the child, which ends its side-cars: by a signal that it has perhaps had from the terminal already."""
+    child.send_signal(signal.SIGTERM)
+    try:
+        child.wait(LAST_S)
+    except subprocess.TimeoutExpired:
+        child.kill()

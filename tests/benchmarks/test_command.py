@@ -7,6 +7,7 @@ import io
 import json
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,9 +16,11 @@ from import_graph import ROOT
 from made_up_result import RESULT
 
 from benchmarks import __main__ as command
+from benchmarks import machine
 from benchmarks.catalogue import BENCHES, ON_GPU, SELF_TEST, WAITING
-from benchmarks.result import BenchResult, CaseResult, newest
-from benchmarks.run import BenchDied, once_more_if_noisy
+from benchmarks.machine import commit
+from benchmarks.result import BenchResult, CaseResult, append, newest
+from benchmarks.run import BenchDied, environment, once_more_if_noisy, run_bench
 
 GOOD = replace(RESULT, cases=[CaseResult(name="good")])
 
@@ -109,9 +112,172 @@ def test_a_benchmark_runs_once_more_where_the_machine_changed_and_is_noisy_where
     assert len(shown.getvalue().splitlines()) == num_runs - 1 + noisy
 
 
+def test_a_caller_who_names_nothing_is_shown_what_there_is(call: Call, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call() == 2
+    shown = capsys.readouterr()
+    assert not shown.out
+    assert all(name in shown.err for name in ["usage", *BENCHES, *WAITING])
+
+
+@pytest.mark.parametrize("pairs", ["0", "1", "7", "-2"])
+def test_each_side_is_first_as_often_as_the_other(pairs: str, call: Call, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        call("encode", "--pairs", pairs)
+    assert "--pairs is an even number" in capsys.readouterr().err
+
+
+def test_the_last_line_is_the_hardest_goal_and_the_verdict_of_all(call: Call, capsys: pytest.CaptureFixture[str]) -> None:
+    [small, _] = RESULT.cases
+    call.results = {"pack_and_load": replace(RESULT, cases=[small], took_s=12.3), "encode": RESULT, "aa": GOOD}
+    call("pack_and_load")
+    assert capsys.readouterr().out.splitlines()[-2:] == [
+        "pack_and_load: 1 of 3 goals reached, 1 missed, 1 not judged; 1 of 2 counts hold; 12 s",
+        "pack_and_load ours/slow goal=2.50x [2.00,3.00] goal>=9 floor=0.46 pairs=3 FAILED",
+    ]
+    call("encode")
+    assert capsys.readouterr().out.splitlines()[-1] == "encode FAILED: broken: AssertionError: off by one"
+    call("aa")
+    assert capsys.readouterr().out.splitlines()[-2:] == ["aa: nothing is judged", "aa OK"]
+
+
+def test_all_ends_with_the_last_line_of_each(call: Call, capsys: pytest.CaptureFixture[str]) -> None:
+    call.results = {name: GOOD for name in BENCHES if name != "encode"}
+    call("all")
+    assert capsys.readouterr().out.splitlines()[-len(BENCHES) :] == [
+        "encode FAILED: it died" if name == "encode" else f"{name} OK" for name in BENCHES
+    ]
+
+
+def test_json_has_the_verdict(call: Call, capsys: pytest.CaptureFixture[str]) -> None:
+    call.results = {"encode": RESULT}
+    call("encode", "--json")
+    assert json.loads(capsys.readouterr().out)["verdict"] == "FAILED"
+
+
+def test_a_result_that_cannot_be_kept_is_still_shown(call: Call, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    call.results = dict.fromkeys(BENCHES, GOOD)
+    call.kept.mkdir()  # a file that cannot be written, for whoever asks
+    assert call("all", "--json") == 0
+    shown = capsys.readouterr()
+    assert [json.loads(line)["bench"] for line in shown.out.splitlines()] == list(BENCHES)
+    assert "encode: the result is not kept in" in shown.err
+
+
+def test_a_page_without_results_says_how_to_get_some(call: Call, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("page") == 2
+    assert "run `python -m benchmarks all`" in capsys.readouterr().err
+
+
+def test_a_page_is_of_results_with_enough_pairs(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, "PAGE", page := tmp_path / "page.md")
+    append(RESULT, call.kept)  # of three pairs
+    assert call("page") == 0
+    assert "- pack_and_load: not run yet." in page.read_text()
+
+
+def test_an_interrupted_call_ends_with_130_and_no_traceback(
+    call: Call, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(name: str, **options: object) -> BenchResult:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command, "run_bench", interrupted)
+    assert call("encode") == 130
+    assert "interrupted" in capsys.readouterr().err
+
+
+def test_other_systems_than_linux_are_told(call: Call, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert call("encode") == 2
+    assert "they run on Linux, this is darwin" in capsys.readouterr().err
+
+
+def test_a_benchmark_sees_one_thread_no_device_no_settings_and_every_check() -> None:
+    callers = {"OMP_NUM_THREADS": "8", "PYTHONOPTIMIZE": "1", "TWINKLE_DEVICE": "cuda", "CUDA_VISIBLE_DEVICES": "3", "HOME": "/home/me"}
+    rest = {"MKL_NUM_THREADS": "1", "RAYON_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "PYTHONOPTIMIZE": "", "HOME": "/home/me"}
+    assert environment("encode", callers) == rest | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    assert environment("gpu_kernels", callers) == rest | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "3"}
+
+
+def test_the_child_is_started_in_that_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    python = tmp_path / "python"
+    python.write_text(f"#!/bin/sh\nenv > {tmp_path}/env; echo $@ > {tmp_path}/arguments; exit 7\n")
+    python.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(python))
+    monkeypatch.setenv("OMP_NUM_THREADS", "8")
+    with pytest.raises(BenchDied, match="encode: the benchmark ended with 7"):
+        run_bench("encode", size="full", num_pairs=30, goal_factor=0.75, shown_on=sys.stdout)
+    assert {"OMP_NUM_THREADS=1", "CUDA_VISIBLE_DEVICES="} <= set((tmp_path / "env").read_text().splitlines())
+    assert "-m benchmarks.child encode --size full --pairs 30 --goal-factor 0.75" in (tmp_path / "arguments").read_text()
+
+
+def test_outside_of_a_checkout_the_commit_is_unknown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    assert commit(tmp_path) == "unknown"
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert commit(tmp_path) == "unknown"
+
+
+def test_the_core_is_one_that_may_be_used_though_it_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "LOOK_S", 0.0)
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: {3, 7})
+    idle = iter([{0: 0, 3: 5, 7: 5}, {0: 9, 3: 6, 7: 9}, {0: 0}, {0: 9}])
+    monkeypatch.setattr(machine, "_idle_ticks", lambda: next(idle))
+    assert (machine.quietest_core(), machine.quietest_core()) == (7, 3)
+
+
+PROBE = """
+import os
+import torch
+from benchmarks.bench import Case, Count
+
+def cases(size):
+    cores, threads = len(os.sched_getaffinity(0)), torch.get_num_threads()
+    counts = [Count(name="cores", value=cores), Count(name="threads", value=threads)]
+    yield Case(name="probe", variants={}, check=lambda: None, counts=lambda: counts)
+"""
+
+
+@pytest.mark.slow
+def test_a_child_has_one_core_and_one_thread_and_measures_the_rates_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "probe.py").write_text(PROBE)
+    options = ["probe", "--size", "quick", "--pairs", "2", "--goal-factor", "1", "--into", str(tmp_path / "results.jsonl")]
+    start = f"import sys, benchmarks; benchmarks.__path__.append({str(tmp_path)!r}); sys.argv[1:] = {options}"
+    program = f"{start}; import benchmarks.child as child; child.main()"
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True, timeout=120)
+    assert done.stdout.splitlines() == ["probe/probe cores=1 OK", "probe/probe threads=1 OK"]
+    [result] = newest(tmp_path / "results.jsonl")
+    assert result.drift > 0
+    assert result.took_s is not None
+    assert {"CPU", "load", "torch", "transformers"} <= set(result.machine)
+
+
+def children(pid: int) -> list[int]:
+    """Processes that this one has started."""
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+@pytest.mark.slow
+def test_a_stopped_benchmark_leaves_no_process_behind() -> None:
+    command = [sys.executable, "-m", "benchmarks", SELF_TEST]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as parent:
+        deadline = time.monotonic() + 60
+        while not (started := children(parent.pid)) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        time.sleep(0.5)  # it imports, and would not notice the end of its parent
+        parent.terminate()
+        _, said = parent.communicate(timeout=60)
+    assert parent.returncode == 130
+    assert started
+    assert not any(Path(f"/proc/{pid}").exists() for pid in started)
+    assert "interrupted" in said
+    assert "Traceback" not in said
+
+
 @pytest.mark.slow
 def test_a_child_runs_a_benchmark_and_prints_what_it_found() -> None:
-    options = ["--pairs", "1", "--json"]
+    options = ["--pairs", "2", "--json"]
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks", SELF_TEST, *options], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -46,6 +47,58 @@ def test_the_upper_end_of_the_interval_decides() -> None:
     assert peer.ratio is not None
     assert peer.ratio.median < 2.3 < peer.ratio.high
     assert result.verdict == Verdict.OK
+
+
+def test_a_goal_inside_the_interval_is_said_to_be_within_noise() -> None:
+    times = iter([1.8, 2.4] * 100)
+    result = run({OURS: lambda: 1.0, "peer": lambda: next(times)}, goals=[Goal(peer="peer", at_least=2.3)])
+    assert lines("bench", result)[-1].endswith(" OK within noise")
+    assert lines("bench", twice_as_slow(2.0))[-1].endswith(" OK")
+    assert lines("bench", twice_as_slow(2.1))[-1].endswith(" MISSED")
+
+
+def test_garbage_is_frozen_after_two_warm_ups_for_as_long_as_it_is_timed() -> None:
+    frozen = {OURS: list[int](), "peer": list[int]()}
+
+    def variant(name: str) -> Callable[[], float]:
+        def call() -> float:
+            frozen[name].append(gc.get_freeze_count())
+            return 1.0
+
+        return call
+
+    run({name: variant(name) for name in frozen})
+    assert [len(frozen[OURS]), len(frozen["peer"])] == [2 + 2 * 10 + 10, 2 + 10]
+    for counts in frozen.values():
+        assert counts[:2] == [0, 0]
+        assert min(counts[2:]) > 0
+    assert gc.get_freeze_count() == 0
+
+
+def test_what_comes_next_is_told() -> None:
+    told: list[str] = []
+    case = Case(name="made up", variants={OURS: lambda: 1.0, "peer": lambda: 2.0}, check=lambda: None)
+    run_case(case, RATES, num_pairs=2, doing=told.append)
+    assert told == [f"made up: {what}" for what in ("check and counts", "warm-up", "against itself", "against peer")]
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"goals": [Goal(peer="a", at_least=1), Goal(peer="a", at_least=2)]}, "one goal a peer"),
+        ({"variants": {"our": lambda: 1.0}}, "'ours' is one of the variants"),
+    ],
+    ids=["two goals", "no ours"],
+)
+def test_a_case_that_cannot_be_judged_is_refused(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Case(**{"name": "made up", "variants": {}, "check": lambda: None, **fields})
+
+
+def test_peers_are_reported_in_the_order_of_the_case_and_absent_ones_in_that_of_the_goals() -> None:
+    names = [f"peer {i}" for i in range(8)]
+    result = run({OURS: lambda: 1.0, "there": lambda: 2.0}, goals=[Goal(peer=name, at_least=1) for name in names])
+    assert [peer.peer for peer in result.peers] == ["there", *names]
 
 
 def test_nothing_is_timed_where_the_check_fails() -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from made_up_result import RESULT
+import pytest
+from made_up_result import RATIO, RESULT
 
 from benchmarks.catalogue import BENCHES, WAITING
 from benchmarks.page import write_page
-from benchmarks.result import append, newest
+from benchmarks.ratio import summary
+from benchmarks.result import BenchResult, CaseResult, PeerResult, ResultsError, Verdict, append, newest
 
 
 def test_results_come_back_from_disk_the_newest_of_each_benchmark(tmp_path: Path) -> None:
@@ -19,28 +21,137 @@ def test_results_come_back_from_disk_the_newest_of_each_benchmark(tmp_path: Path
     assert [result.to_json() for result in newest(path)] == [replace(RESULT, bench="encode").to_json(), RESULT.to_json()]
 
 
-def test_the_page_says_command_machine_ratios_floors_counts_and_what_was_missed(tmp_path: Path) -> None:
-    path = tmp_path / "benchmarks.md"
-    write_page([RESULT], path)
-    lines = path.read_text().splitlines()
+def page_of(*results: BenchResult, folder: Path) -> list[str]:
+    """The lines of the page."""
+    write_page(results, folder / "benchmarks.md")
+    return (folder / "benchmarks.md").read_text().splitlines()
+
+
+def section(lines: list[str], title: str) -> list[str]:
+    """What stands under a heading."""
+    start = lines.index(title) + 1
+    return lines[start : next((i for i in range(start, len(lines)) if lines[i].startswith("## ")), None)]
+
+
+def with_peers(*peers: PeerResult) -> BenchResult:
+    """A result of one case."""
+    return replace(RESULT, cases=[CaseResult(name="small", itself=RATIO, peers=peers)])
+
+
+def test_the_page_says_command_machine_ratios_floors_and_counts(tmp_path: Path) -> None:
+    lines = section(page_of(RESULT, folder=tmp_path), "## pack_and_load")
     for expected in (
-        "`python -m benchmarks pack_and_load` at commit `abc1234`, 2026-01-02; CPU Some CPU, AMX no. Twinkle over itself: 1.00 to 1.00.",
+        "`python -m benchmarks pack_and_load` at commit `abc1234`, 2026-01-02; CPU Some CPU, AMX no. Twinkle over itself: 1.00 to 1.00."
+        " Of all: 1 of 3 goals reached, 1 missed, 1 not judged, 1 case failed; 1 of 2 counts hold.",
         "| small | a\\|b | 2.50x [2.00,3.00] | 2 | 0.46 | OK |",
         "| small | slow goal | 2.50x [2.00,3.00] | 9 | 0.46 | MISSED |",
         "| small | absent | not installed | 1 | 0.46 | NOT JUDGED |",
         "| small | for orientation | 2.50x [2.00,3.00] |  | 0.46 |  |",
         "| small | fill | 99.95 % at least 99.9 | OK |",
         "| broken |  |  |  |  | FAILED: AssertionError: off by one |",
-        "- pack_and_load, small: 2.50 times as fast as slow goal, the goal is 9.",
-        "- pack_and_load, small: copies is 3 <=2.",
-        "- pack_and_load, broken: failed (AssertionError: off by one).",
     ):
         assert expected in lines
-    assert len([line for line in lines if line.endswith(": not run yet.")]) >= len(BENCHES) - 1
+
+
+def test_the_summary_comes_first_with_the_hardest_case_of_each_peer(tmp_path: Path) -> None:
+    easy, hard = (
+        PeerResult(peer="trl", ratio=RATIO, goal=goal, verdict=verdict) for goal, verdict in ((1, Verdict.OK), (9, Verdict.MISSED))
+    )
+    result = replace(
+        RESULT, cases=[CaseResult(name=name, itself=RATIO, peers=[peer]) for name, peer in (("a", easy), ("b", hard), ("c", easy))]
+    )
+    lines = page_of(result, folder=tmp_path)
+    assert next(line for line in lines if line.startswith("## ")) == "## Summary"
+    assert [line for line in section(lines, "## Summary") if "pack_and_load" in line] == [
+        "| [pack_and_load](#pack_and_load) | trl | 3 | 2.50x [2.00,3.00] | 9 | MISSED | `abc1234` |"
+    ]
+
+
+def test_a_failed_check_is_in_the_summary_whatever_the_goals_say(tmp_path: Path) -> None:
+    fine = PeerResult(peer="trl", ratio=RATIO, goal=1.0, verdict=Verdict.OK)
+    cases = [CaseResult(name="good", itself=RATIO, peers=[fine]), CaseResult(name="broken", failure="AssertionError: off by one")]
+    lines = section(page_of(replace(RESULT, cases=cases), folder=tmp_path), "## Summary")
+    assert "| [pack_and_load](#pack_and_load) | checks and counts | 2 |  |  | FAILED | `abc1234` |" in lines
+
+
+def test_what_was_not_won_is_listed_by_how_it_was_lost(tmp_path: Path) -> None:
+    """2.5 of [2, 3]: a goal of 2.8 is within the interval but above the median, one of 2.2 below it; 0.5 of [0.4, 0.6] is slower."""
+    slow = summary([0.4, 0.5, 0.6], ours_s=0.1)
+    peers = [
+        PeerResult(peer="upper end", ratio=RATIO, goal=2.8, verdict=Verdict.OK),
+        PeerResult(peer="in the interval", ratio=RATIO, goal=2.2, verdict=Verdict.OK),
+        PeerResult(peer="slower", ratio=slow, goal=None, verdict=Verdict.OK),
+        PeerResult(peer="slower as allowed", ratio=slow, goal=0.3, verdict=Verdict.OK),
+    ]
+    lines = page_of(RESULT, replace(with_peers(*peers), bench="encode"), folder=tmp_path)
+    lost = section(lines, "## Where we are not faster")
+    assert [
+        line.strip("| ").replace(" |  |", " |") for line in lost if line.startswith("| ") and "---" not in line and "| peer" not in line
+    ] == [
+        "benchmark | case | what",
+        "pack_and_load | small | copies: 3 at most 2",
+        "pack_and_load | broken | AssertionError: off by one",
+        "pack_and_load | small | slow goal | 2.50x [2.00,3.00] | 9",
+        "encode | small | upper end | 2.50x [2.00,3.00] | 2.8",
+        "pack_and_load | small | absent | not installed | 1",
+        "encode | small | slower | 0.50x [0.40,0.60]",
+        "encode | small | slower as allowed | 0.50x [0.40,0.60] | 0.3",
+    ]
+    assert "| small | upper end | 2.50x [2.00,3.00] | 2.8 |  | OK within noise |" in lines
+    assert "| small | in the interval | 2.50x [2.00,3.00] | 2.2 |  | OK within noise |" in lines
+
+
+def test_what_there_is_no_result_of_is_named(tmp_path: Path) -> None:
+    lines = section(page_of(RESULT, folder=tmp_path), "## Without a result")
+    assert {f"- {name}: not run yet." for name in BENCHES if name != RESULT.bench} <= set(lines)
     assert {f"- {name}: waits for {what}." for name, what in WAITING.items()} <= set(lines)
+
+
+@pytest.mark.parametrize(("commits", "said"), [(("a", "a"), False), (("a", "b"), True)])
+def test_results_of_several_commits_are_said_to_be(commits: tuple[str, str], said: bool, tmp_path: Path) -> None:
+    results = [replace(RESULT, bench=bench, commit=commit) for bench, commit in zip(("encode", "pack_and_load"), commits, strict=True)]
+    assert any("These results are of 2 commits" in line for line in page_of(*results, folder=tmp_path)) is said
+
+
+def test_the_machine_is_said_once_whatever_its_load(tmp_path: Path) -> None:
+    results = [
+        replace(RESULT, bench=bench, machine={"CPU": "x", "load": load}) for bench, load in (("encode", "0.1"), ("pack_and_load", "3.2"))
+    ]
+    lines = page_of(*results, folder=tmp_path)
+    assert [line for line in section(lines, "## Summary") if line.startswith("- ")] == ["- CPU x"]
+    assert any("Load of the machine at the start: 3.2." in line for line in section(lines, "## pack_and_load"))
+
+
+def test_a_result_of_few_pairs_does_not_replace_one_of_enough(tmp_path: Path) -> None:
+    path = tmp_path / "results.jsonl"
+    ten = summary([1.0] * 10, ours_s=0.1)
+    whole, look = (
+        replace(RESULT, commit=name, cases=[CaseResult(name="a", itself=itself)]) for name, itself in (("ten", ten), ("three", RATIO))
+    )
+    for result in (whole, look):
+        append(result, path)
+    assert [result.commit for result in newest(path)] == ["three"]
+    assert [result.commit for result in newest(path, min_pairs=10)] == ["ten"]
+
+
+@pytest.mark.parametrize(("commit", "size"), [(RESULT.commit, "full"), ("later", "quick")])
+def test_a_full_result_is_replaced_by_a_quick_one_of_another_commit_only(commit: str, size: str, tmp_path: Path) -> None:
+    path = tmp_path / "results.jsonl"
+    for result in (replace(RESULT, size="full"), replace(RESULT, commit=commit)):
+        append(result, path)
+    assert [result.size for result in newest(path)] == [size]
+
+
+@pytest.mark.parametrize("line", [RESULT.to_json()[:100], "{}", '{"bench": "encode"}'], ids=["cut off", "empty", "another version"])
+def test_a_line_that_is_no_result_is_told_with_its_number(line: str, tmp_path: Path) -> None:
+    path = tmp_path / "results.jsonl"
+    path.write_text(f"{RESULT.to_json()}\n{line}\n")
+    with pytest.raises(ResultsError, match=r"results.jsonl, line 2: .*delete the line"):
+        newest(path)
 
 
 def test_a_noisy_result_says_so(tmp_path: Path) -> None:
     path = tmp_path / "benchmarks.md"
     write_page([replace(RESULT, noisy=True, drift=0.31)], path)
     assert "changed by 31% meanwhile, twice: this result is noisy." in path.read_text()
+    assert "| absent | 1 | not installed | 1 | NOT JUDGED, noisy |" in path.read_text()
