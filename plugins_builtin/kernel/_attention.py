@@ -16,6 +16,8 @@ from transformers.models.llama.modeling_llama import eager_attention_forward
 from twinkle.plugins_builtin.kernel._trial import check_attributes, check_equal, random_input
 
 _NEEDED = ("q_proj", "k_proj", "v_proj", "o_proj", "head_dim", "scaling", "attention_dropout", "layer_idx", "config")
+_ELSEWHERE = ("sliding_window", "layer_type", "num_key_value_groups", "is_causal")
+"""Handed on or read by attention functions."""
 
 
 class Rotation(Protocol):
@@ -52,8 +54,8 @@ def attention_with(rotation: Rotation) -> Callable[..., Any]:
 
 
 def check_attention(layer: nn.Module, needed: tuple[str, ...], kernel: str) -> None:
-    """Raises :class:`UnsuitableLayer` where an attention layer lacks what the forward pass reads."""
-    check_attributes(layer, (*_NEEDED, *needed), kernel)
+    """Raises :class:`UnsuitableLayer` where an attention layer lacks what the forward pass reads, or has more."""
+    check_attributes(layer, (*_NEEDED, *needed), kernel, idle=_ELSEWHERE)
 
 
 def check_equal_attention(layer: nn.Module, forward: Callable[..., Any], kernel: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from torch import Tensor
@@ -21,7 +21,6 @@ class QKNormRopeKernel:
 
     eps: float = 1e-6
     """Added to the mean of squares. A layer brings its own."""
-    _tried: set[type] = field(default_factory=set, init=False, repr=False, compare=False)
 
     def __call__(
         self, q_BSTD: Tensor, k_BSTD: Tensor, q_weight_D: Tensor, k_weight_D: Tensor, cos_BTR: Tensor, sin_BTR: Tensor
@@ -41,9 +40,7 @@ class QKNormRopeKernel:
 
         check_attention(layer, ("q_norm", "k_norm"), "qk_norm_rope")
         forward = attention_with(_normalise_and_rotate)
-        if type(layer) not in self._tried:
-            check_equal_attention(layer, forward, "qk_norm_rope")
-            self._tried.add(type(layer))
+        check_equal_attention(layer, forward, "qk_norm_rope")
         return forward
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from torch import Tensor
@@ -16,8 +16,6 @@ class RopeKernel:
     """Rotary position embedding of queries and keys."""
 
     layers: ClassVar[frozenset[str]] = frozenset({"LlamaAttention", "Qwen2Attention"})
-
-    _tried: set[type] = field(default_factory=set, init=False, repr=False, compare=False)
 
     def __call__(self, q: Tensor, k: Tensor, cos_BTR: Tensor, sin_BTR: Tensor, unsqueeze_dim: int = 1) -> tuple[Tensor, Tensor]:
         """In the place of transformers' ``apply_rotary_pos_emb``; the angles are constants.
@@ -42,9 +40,7 @@ class RopeKernel:
 
         check_attention(layer, (), "rope")
         forward = attention_with(_rotate)
-        if type(layer) not in self._tried:
-            check_equal_attention(layer, forward, "rope")
-            self._tried.add(type(layer))
+        check_equal_attention(layer, forward, "rope")
         return forward
 
 

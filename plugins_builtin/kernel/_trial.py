@@ -16,13 +16,26 @@ from twinkle.core.layer_class import class_attribute
 _TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-4, torch.float16: 5e-3, torch.bfloat16: 3e-2}
 
 
-def check_attributes(layer: nn.Module, needed: Collection[str], kernel: str) -> None:
-    """Raises :class:`UnsuitableLayer` where ``layer`` lacks one of ``needed``."""
+def check_attributes(layer: nn.Module, needed: Collection[str], kernel: str, *, idle: Collection[str] = ()) -> None:
+    """Raises :class:`UnsuitableLayer` where ``layer`` lacks one of ``needed``, or has what the kernel would leave out.
+
+    A trial alone is not enough: a bias is zero at first, a cap on logits shows with large ones, and dropout when it trains.
+
+    Args:
+        idle: attributes that have no effect on numbers, or that somebody else reads.
+    """
     lacking = sorted(set(needed) - set(dir(layer)))
     if lacking:
         raise UnsuitableLayer(
             f"{kernel} does not fit {type(layer).__name__}: expected the attributes {', '.join(sorted(needed))}, "
             f"it has no {', '.join(lacking)}"
+        )
+    own = {name for name in vars(layer) if not name.startswith("_")}
+    own |= {name for name, _ in (*layer.named_children(), *layer.named_parameters(recurse=False), *layer.named_buffers(recurse=False))}
+    unread = sorted(own.difference(needed, idle, ("config", "training", "forward")))
+    if unread:
+        raise UnsuitableLayer(
+            f"{kernel} does not fit {type(layer).__name__}: it would leave out what the layer does with {', '.join(unread)}"
         )
 
 
@@ -35,30 +48,38 @@ def check_silu(layer: nn.Module, kernel: str) -> None:
             raise UnsuitableLayer(f"{kernel} does not fit this {type(layer).__name__}: expected the activation SiLU, got {activation}")
 
 
-def random_input(layer: nn.Module, *shape: int, scale: float = 1.0) -> Tensor:
-    """Fixed random numbers in the dtype and on the device of the layer's first floating-point weight.
+def random_input(layer: nn.Module, *shape: int) -> Tensor:
+    """Fixed random numbers on the device of the layer's weights, in the dtype of the first one that is floating-point.
 
     Raises:
         UnsuitableLayer: its weights are not here.
     """
     from torch.distributed.tensor import DTensor  # costs 470 modules
 
-    weights = list(layer.parameters())
-    if any(weight.is_meta or isinstance(weight.data, DTensor) for weight in weights):
+    weights = [*layer.parameters(), *layer.buffers()]
+    if not weights or any(weight.is_meta or isinstance(weight.data, DTensor) for weight in weights):
         raise UnsuitableLayer(
             f"the weights of this {type(layer).__name__} are not here: call kernelize after a model is loaded and before it is sharded"
         )
-    like = next(weight for weight in weights if weight.is_floating_point())
+    # Quantised weights are integers, and take numbers of any floating-point type.
+    dtype = next((weight.dtype for weight in weights if weight.is_floating_point()), torch.get_default_dtype())
     generator = torch.Generator().manual_seed(shape[-1])
-    return (torch.randn(shape, generator=generator) * scale).to(like.device, like.dtype)
+    return torch.randn(shape, generator=generator).to(weights[0].device, dtype)
 
 
 def check_equal(layer: nn.Module, forward: Callable[..., Any], inputs: Collection[Any], kernel: str) -> None:
     """Raises :class:`UnsuitableLayer` unless ``forward(layer, *inputs)`` is what the class of ``layer`` gives, dropout aside."""
     own = class_attribute(type(layer), "forward")
-    with torch.no_grad(), _evaluating(layer):
-        expected, found = _first(own(layer, *inputs)), _first(forward(layer, *inputs))
+    try:
+        with torch.no_grad(), _evaluating(layer):
+            expected, found = _first(own(layer, *inputs)), _first(forward(layer, *inputs))
+    except Exception as failure:
+        raise UnsuitableLayer(
+            f"{kernel} does not fit {type(layer).__name__}: trying it raised {type(failure).__name__}: {failure}"
+        ) from failure
     scale = expected.abs().max().double()
+    if scale == 0:
+        raise UnsuitableLayer(f"{kernel} cannot be tried on this {type(layer).__name__}, which gives zeros whatever comes in")
     error = (found.double() - expected.double()).abs().max() / scale if found.shape == expected.shape else float("inf")
     if not error <= _TOLERANCE[expected.dtype]:
         raise UnsuitableLayer(

@@ -13,6 +13,8 @@ from tiny_training import batches, make_trainee, train, weights
 from torch import Tensor, nn
 from transformers import (
     AutoModelForCausalLM,
+    Gemma2Config,
+    Gemma2ForCausalLM,
     GemmaConfig,
     GemmaForCausalLM,
     LlamaConfig,
@@ -24,7 +26,10 @@ from transformers import (
     Qwen3ForCausalLM,
     Qwen3MoeConfig,
     Qwen3MoeForCausalLM,
+    SmolLM3Config,
+    SmolLM3ForCausalLM,
 )
+from transformers.models.llama.modeling_llama import LlamaRMSNorm
 from transformers.models.qwen3 import modeling_qwen3
 
 import twinkle
@@ -223,16 +228,98 @@ def test_the_rotation_of_a_family_by_the_path_of_its_function() -> None:
     assert modeling_qwen3.apply_rotary_pos_emb is before
 
 
+class OffsetRMSNorm(LlamaRMSNorm):
+    """Looks like a layer that fits."""
+
+    def forward(self, hidden_states: Tensor) -> Tensor:
+        normed: Tensor = super().forward(hidden_states)
+        return normed + normed / self.weight
+
+
 def test_a_layer_that_computes_something_else_is_found_out_on_trial() -> None:
     gemma = GemmaForCausalLM(GemmaConfig(**HEAD))
-    norm = gemma.model.norm
-    norm.variance_epsilon = norm.eps  # all that is looked at is there, but it multiplies by weight + 1
-    with torch.no_grad():
-        norm.weight.fill_(0.5)
     with pytest.raises(UnsuitableLayer, match=r"rms_norm does not fit GemmaRMSNorm: expected the attributes"):
         twinkle.kernelize(gemma, {"GemmaRMSNorm": "rms_norm"})
-    with pytest.raises(UnsuitableLayer, match=r"rms_norm does not fit GemmaRMSNorm: on trial it gave"):
-        twinkle.kernelize(nn.Sequential(norm), {"GemmaRMSNorm": "rms_norm"})
+    with pytest.raises(UnsuitableLayer, match=r"rms_norm does not fit OffsetRMSNorm: on trial it gave"):
+        twinkle.kernelize(nn.Sequential(OffsetRMSNorm(8)), {"OffsetRMSNorm": "rms_norm"})
+
+
+def test_every_layer_is_tried() -> None:
+    """Those of one class may differ. Mutant: only the first of a class is."""
+
+    class LateOffset(OffsetRMSNorm):
+        def __init__(self, layer_idx: int) -> None:
+            super().__init__(8)
+            self._is_late = layer_idx > 0
+
+        def forward(self, hidden_states: Tensor) -> Tensor:
+            return (OffsetRMSNorm if self._is_late else LlamaRMSNorm).forward(self, hidden_states)
+
+    model = nn.Sequential(LateOffset(0), LateOffset(1))
+    with pytest.raises(UnsuitableLayer, match="rms_norm does not fit LateOffset: on trial it gave"):
+        twinkle.kernelize(model, {"LateOffset": "rms_norm"})
+    assert "forward" not in vars(model[0])
+
+
+@pytest.mark.parametrize(
+    ("cls", "config", "mapping", "left_out"),
+    [
+        (Gemma2ForCausalLM, Gemma2Config(**HEAD), {"Gemma2Attention": "rope"}, "attn_logit_softcapping"),
+        (SmolLM3ForCausalLM, SmolLM3Config(**SIZES, pad_token_id=0), {"SmolLM3Attention": "rope"}, "use_rope"),
+    ],
+)
+def test_what_a_trial_would_not_show_is_refused_by_its_attribute(cls: Any, config: Any, mapping: dict[str, str], left_out: str) -> None:
+    """A cap of logits that random weights never reach; layers that do not rotate, of a class that does."""
+    with pytest.raises(UnsuitableLayer, match=rf"rope does not fit \w+: it would leave out what the layer does with .*{left_out}"):
+        twinkle.kernelize(cls(config), mapping)
+
+
+@pytest.mark.parametrize("extra", [nn.Dropout(0.5), nn.Parameter(torch.zeros(48))])
+def test_a_part_that_is_idle_on_trial_is_not_left_out(extra: Any) -> None:
+    """Dropout before training, a bias at its start."""
+    model = make("llama")
+    model.model.layers[1].mlp.extra = extra
+    with pytest.raises(UnsuitableLayer, match="swiglu does not fit LlamaMLP: it would leave out what the layer does with extra"):
+        twinkle.kernelize(model, {"LlamaMLP": "swiglu"})
+
+
+def test_a_trial_that_fails_says_for_which_layer() -> None:
+    model = make("qwen3")
+    norm = model.model.layers[1].self_attn.q_norm
+    norm.eps = norm.variance_epsilon
+    del norm.variance_epsilon
+    expected = "qk_norm_rope does not fit Qwen3Attention: trying it raised AttributeError: .*has no attribute 'variance_epsilon'"
+    with pytest.raises(UnsuitableLayer, match=expected):
+        twinkle.kernelize(model, {"Qwen3Attention": "qk_norm_rope"})
+
+
+def test_a_layer_that_gives_zeros_cannot_be_tried() -> None:
+    model = make("llama")
+    nn.init.zeros_(model.model.layers[1].mlp.down_proj.weight)
+    with twinkle.kernelize(model) as handle:
+        assert handle.replaced["LlamaMLP"] == 1
+        assert handle.left["LlamaMLP"] == "swiglu cannot be tried on this LlamaMLP, which gives zeros whatever comes in"
+
+
+def test_weights_of_integers_are_tried_with_numbers_of_the_default_type() -> None:
+    """As those of quantised projections are; the norms beside them stay what they were."""
+
+    class Quantised(nn.Module):
+        def __init__(self, layer: nn.Linear) -> None:
+            super().__init__()
+            self.weight = nn.Parameter((layer.weight.data * 256).round().to(torch.int8), requires_grad=False)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x @ (self.weight.to(x.dtype) / 256).T
+
+    model = make("llama")
+    for layer in model.model.layers:
+        for name in ("gate_proj", "up_proj", "down_proj"):
+            setattr(layer.mlp, name, Quantised(getattr(layer.mlp, name)))
+    expected = step(model)
+    with twinkle.kernelize(model) as handle:
+        assert handle.replaced == FAMILIES["llama"][2]
+        assert_close(step(model), expected, STEP)
 
 
 def test_an_activation_that_is_no_silu_is_left_and_said() -> None:
