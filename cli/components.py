@@ -19,7 +19,7 @@ from twinkle.core.resolved import Resolved
 from twinkle.core.runtime.context import current
 from twinkle.core.signature import takes_any_keyword
 
-app = typer.Typer(no_args_is_help=True, help="List the components, show one, or say why a name means what it means.")
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="List the components, show one, or say why a name means what it means.")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 What = Annotated[str, typer.Argument(metavar="KIND:NAME", help="A component as 'loss:grpo', or its kind where REF follows.")]

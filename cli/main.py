@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
 
 import typer
 from rich.console import Console
-from rich.markup import escape
-from typer.core import TyperGroup
 
-from twinkle.cli import components, plugin
-from twinkle.cli.demo import demo
-from twinkle.cli.env import env
-from twinkle.cli.train import EXAMPLE, train
+from twinkle.cli.lazy_group import LazyGroup
 from twinkle.core.errors import TwinkleError
 
 BAD_INPUT = 2
 """Exit code where what the user gave cannot be used; typer's own usage errors have it too."""
 
 
-class ErrorBoundary(TyperGroup):
+class ErrorBoundary(LazyGroup):
     """Shows a :class:`TwinkleError` as its message; every other exception is a bug and keeps its traceback."""
+
+    entries: ClassVar[Mapping[str, str]] = {
+        "demo": "twinkle.cli.demo:demo",
+        "train": "twinkle.cli.train:app",
+        "components": "twinkle.cli.components:app",
+        "plugin": "twinkle.cli.plugin:app",
+        "env": "twinkle.cli.env:env",
+    }
 
     def invoke(self, ctx: Any) -> Any:  # Any: the class of a context lies in another module from one typer release to the next
         """Runs the command; exits with 2 where it raised a :class:`TwinkleError`."""
@@ -47,13 +51,6 @@ app = typer.Typer(
 @app.callback()
 def twinkle(debug: Annotated[bool, typer.Option("--debug", help="Show where an error was raised, beside its message.")] = False) -> None:
     """A workbench of named parts for training large language models."""
-
-
-app.command()(demo)
-app.command(epilog="CONFIG looks like this:\n\n" + escape(EXAMPLE))(train)
-app.add_typer(components.app, name="components")
-app.add_typer(plugin.app, name="plugin")
-app.command()(env)
 
 
 def main() -> None:

@@ -2,32 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 import typer
 
-from twinkle.cli.plugin_author import init, migrate, test
-from twinkle.cli.plugin_lock import diff, lock, outdated, remove, update, vendor
-from twinkle.cli.plugin_look import info, list_approved, verify, why
-from twinkle.cli.plugin_publish import pack_component, publish_component, validate
-from twinkle.cli.plugin_search import search
-from twinkle.cli.plugin_trust import revoke, trust
+from twinkle.cli.lazy_group import LazyGroup
 
-app = typer.Typer(no_args_is_help=True, help="Components of hubs: look at them, approve them, pin them, publish them.")
-app.command("search")(search)
-app.command("trust")(trust)
-app.command("revoke")(revoke)
-app.command("list")(list_approved)
-app.command("info")(info)
-app.command("why")(why)
-app.command("verify")(verify)
-app.command("lock")(lock)
-app.command("update")(update)
-app.command("outdated")(outdated)
-app.command("diff")(diff)
-app.command("vendor")(vendor)
-app.command("remove")(remove)
-app.command("init")(init)
-app.command("test")(test)
-app.command("migrate")(migrate)
-app.command("validate")(validate)
-app.command("pack")(pack_component)
-app.command("publish")(publish_component)
+
+class PluginGroup(LazyGroup):
+    """The commands, in the order of a component's life."""
+
+    entries: ClassVar[Mapping[str, str]] = {
+        "search": "twinkle.cli.plugin_search:search",
+        "trust": "twinkle.cli.plugin_trust:trust",
+        "revoke": "twinkle.cli.plugin_trust:revoke",
+        "list": "twinkle.cli.plugin_look:list_approved",
+        "info": "twinkle.cli.plugin_look:info",
+        "why": "twinkle.cli.plugin_look:why",
+        "verify": "twinkle.cli.plugin_look:verify",
+        "lock": "twinkle.cli.plugin_lock:lock",
+        "update": "twinkle.cli.plugin_lock:update",
+        "outdated": "twinkle.cli.plugin_lock:outdated",
+        "diff": "twinkle.cli.plugin_lock:diff",
+        "vendor": "twinkle.cli.plugin_lock:vendor",
+        "remove": "twinkle.cli.plugin_lock:remove",
+        "init": "twinkle.cli.plugin_author:init",
+        "test": "twinkle.cli.plugin_author:test",
+        "migrate": "twinkle.cli.plugin_author:migrate",
+        "validate": "twinkle.cli.plugin_publish:validate",
+        "pack": "twinkle.cli.plugin_publish:pack_component",
+        "publish": "twinkle.cli.plugin_publish:publish_component",
+    }
+
+
+app = typer.Typer(cls=PluginGroup, no_args_is_help=True, add_completion=False)
+
+
+@app.callback()
+def plugin() -> None:
+    """Components of hubs: look at them, approve them, pin them, publish them."""

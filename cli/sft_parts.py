@@ -9,7 +9,6 @@ from twinkle.cli.sft_config import DatasetConfig, SFTConfig
 from twinkle.core.components import build, resolve
 from twinkle.core.errors import InvalidConfig
 from twinkle.core.resolved import Resolved
-from twinkle.core.runtime.initialize import initialize
 from twinkle.core.signature import check_arguments, named_parameters
 
 
@@ -61,6 +60,8 @@ def build_parts(config: SFTConfig) -> Parts:
         TypeError: an argument that a component does not take.
         ValueError: data that cannot be used, or too little of it for one optimizer step.
     """
+    from twinkle.core.runtime.initialize import initialize  # brings numpy, which `twinkle --help` must not pay
+
     initialize(seed=config.seed)
     resolve_parts(config)  # a typo in the last part is told before the first byte is loaded
     dataset = load_dataset(config, config.dataset, config.packing)

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.text import Text
 
 from twinkle.cli.config_file import read_config
@@ -42,7 +43,10 @@ alpha = 32
 """
 """A configuration to begin with; :class:`SFTConfig` explains every key."""
 
+app = typer.Typer(add_completion=False)
 
+
+@app.command(epilog="CONFIG looks like this:\n\n" + escape(EXAMPLE))
 def train(
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A TOML, JSON or YAML file.")],
     resume: Annotated[Path | None, typer.Option("--resume", metavar="DIR", help="Go on from this checkpoint of the same run.")] = None,

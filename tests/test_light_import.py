@@ -53,7 +53,7 @@ def test_listing_and_resolving_every_name_imports_no_component() -> None:
 def test_the_command_that_lists_components_imports_none() -> None:
     call = "from twinkle.cli.main import main\nsys.argv = ['twinkle', 'components', 'list']\ntry: main()\n"
     modules = modules_after(call + "except SystemExit as exit: assert not exit.code")
-    assert modules & (HEAVY - {"numpy"}) | components_in(modules) == set()
+    assert modules & HEAVY | components_in(modules) == set()
 
 
 def test_a_thousand_more_components_import_no_more_modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -44,7 +44,7 @@ SURFACE = {
 def surface_of(command: Any, path: str) -> dict[str, list[str]]:
     """Each command's arguments (as the help shows them) and options, below ``path``."""
     names = sorted(name for p in command.params for name in ([p.metavar] if p.param_type_name == "argument" else p.opts))
-    groups = command.commands if isinstance(command, typer.core.TyperGroup) else {}
+    groups = {n: command.get_command(None, n) for n in command.list_commands(None)} if isinstance(command, typer.core.TyperGroup) else {}
     found = {path: names} if names or not groups else {}
     for name, inner in groups.items():
         found |= surface_of(inner, f"{path} {name}")
