@@ -86,6 +86,12 @@ def _layers(model: LayerTree, name: str, cls: type | None) -> Layers:
     found = tuple(m for m in model.modules() if type(m).__name__ == name and (cls is None or issubclass(type(m), cls)))
     if not found:
         raise InvalidArgument(f"kernelize: no layer of this model is a {name!r}.{did_you_mean(name, layer_names(model))}")
+    classes = {type(m) for m in found}
+    roots = sorted(f"{c.__module__}.{c.__qualname__}" for c in classes if not any(c is not o and issubclass(c, o) for o in classes))
+    if len(roots) > 1:  # an adapter's "Linear" around a "Linear", say: one forward pass for both would leave the adapter out
+        raise InvalidArgument(
+            f"kernelize: {name!r} are layers of {len(roots)} classes: give one of {', '.join(roots)} in full, or the class"
+        )
     return Layers(name, found)
 
 
@@ -95,21 +101,27 @@ def layer_names(model: LayerTree) -> frozenset[str]:
 
 
 def check_signature(what: str, new: Callable[..., Any], old: Callable[..., Any]) -> None:
-    """Raises :class:`InvalidArgument` unless ``new`` can be called wherever ``old`` is. A builtin without a signature is believed."""
+    """Raises :class:`InvalidArgument` unless ``new`` can be called wherever ``old`` is. A builtin without a signature is believed.
+
+    A single input has whatever name it likes, for it is given by place; of several, models give some by name.
+    """
     try:
         wanted, given = inspect.signature(old), inspect.signature(new)
     except ValueError:
         return
-    of_kind: dict[Any, list[str]] = {}
-    for name, parameter in wanted.parameters.items():
-        of_kind.setdefault(parameter.kind, []).append(name)
-    num_positional = len(of_kind.get(inspect.Parameter.POSITIONAL_ONLY, ())) + len(of_kind.get(inspect.Parameter.POSITIONAL_OR_KEYWORD, ()))
-    num_required = sum(p.default is p.empty for p in wanted.parameters.values() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD))
-    named = dict.fromkeys(of_kind.get(inspect.Parameter.KEYWORD_ONLY, ()))
-    open_ended = {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD} & of_kind.keys()
+    kinds = {name: parameter.kind for name, parameter in wanted.parameters.items()}
+    by_place = [
+        name for name, kind in kinds.items() if kind in (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    ]
+    by_either = [name for name in by_place[1:] if kinds[name] is inspect.Parameter.POSITIONAL_OR_KEYWORD]
+    named = dict.fromkeys(name for name, kind in kinds.items() if kind is inspect.Parameter.KEYWORD_ONLY)
+    num_required = sum(wanted.parameters[name].default is inspect.Parameter.empty for name in by_place)
+    open_ended = {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD} & set(kinds.values())
     try:
-        given.bind(*[None] * num_positional, **named)
-        given.bind(*[None] * num_required, **named)
+        given.bind(*by_place, **named)
+        given.bind(*by_place[:num_required], **named)
+        if len(by_either) > 1:
+            given.bind(*by_place[: -len(by_either)], **dict.fromkeys(by_either), **named)
         takes_all = open_ended <= {p.kind for p in given.parameters.values()}
     except TypeError:
         takes_all = False

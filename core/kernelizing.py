@@ -155,7 +155,7 @@ class _Replacement:
     def _replace_layer(self, handle: KernelHandle, layer: Any, classes: dict[type, type]) -> bool:
         """Whether ``layer`` was; not where it is none of ours to replace. ``classes`` has the swapped class of each class so far."""
         if self.is_bundle and "forward" in vars(layer):
-            handle.left[self.name] = "somebody gave a layer a forward pass of its own"
+            handle.left[self.name] = "a layer has a forward pass of its own already, by a patch, a hook or other kernels"
             return False
         layer_class = self.kernel if isinstance(self.kernel, type) else None
         if isinstance(self.kernel, LayerClassKernel):
@@ -261,8 +261,14 @@ def _swapped(name: str, layer_class: type, before: type) -> type:
     check_signature(f"kernelize: {name}", new.forward, old.forward)
     if issubclass(layer_class, before):
         return layer_class
-    # Whoever looks for the layer by its class or its name still finds it.
-    return type(before.__name__, (layer_class, before), {"__module__": layer_class.__module__, "__doc__": layer_class.__doc__})
+    try:
+        # Whoever looks for the layer by its class or its name still finds it.
+        return type(before.__name__, (layer_class, before), {"__module__": layer_class.__module__, "__doc__": layer_class.__doc__})
+    except TypeError as error:
+        raise InvalidArgument(
+            f"kernelize: {name}: {layer_class.__qualname__} cannot stand before {before.__qualname__} in one class: write a class "
+            "of its own, with the forward pass alone"
+        ) from error
 
 
 def _limits(handle: KernelHandle, plan: list[_Replacement]) -> Iterator[str]:

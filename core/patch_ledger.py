@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from twinkle.core.errors import PatchConflict
 from twinkle.core.patch_journal import Change, RecordedJournal
@@ -69,7 +69,7 @@ class PatchHandle:
         """
         self._ledger.revert(self)
 
-    def __enter__(self) -> PatchHandle:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:

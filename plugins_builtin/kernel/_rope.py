@@ -17,13 +17,14 @@ class RopeKernel:
 
     layers: ClassVar[frozenset[str]] = frozenset({"LlamaAttention", "Qwen2Attention"})
 
-    def __call__(self, q: Tensor, k: Tensor, cos_BTR: Tensor, sin_BTR: Tensor, unsqueeze_dim: int = 1) -> tuple[Tensor, Tensor]:
+    def __call__(self, q: Tensor, k: Tensor, cos: Tensor, sin: Tensor, unsqueeze_dim: int = 1) -> tuple[Tensor, Tensor]:
         """In the place of transformers' ``apply_rotary_pos_emb``; the angles are constants.
 
         Args:
             q: ``[B, heads, T, D]``, or ``[B, T, heads, D]`` with ``unsqueeze_dim=2``.
+            cos: ``[B or 1, T, R]``.
         """
-        angles = cos_BTR.detach(), sin_BTR.detach()
+        angles = cos.detach(), sin.detach()
         if unsqueeze_dim == 2:
             q_out, k_out = rope(q.transpose(1, 2), k.transpose(1, 2), *angles)
             return q_out.transpose(1, 2), k_out.transpose(1, 2)

@@ -170,6 +170,8 @@ def test_a_kernel_component_is_called_in_place_of_a_function(function_module: Ca
         ({"Scale": WithInit}, InvalidArgument, "WithInit has an __init__, which would not run"),
         ({"kernelized_functions.twice": PlusOne}, InvalidArgument, "is a function: expected a function or a kernel for it, got a layer"),
         ({"kernelized_functions.twice": lambda x, y: 0}, InvalidArgument, r"got \(x, y\)"),
+        ({"Bilinear": lambda layer, a, b: a}, InvalidArgument, r"takes \(self, input1: .*, input2: .*got \(layer, a, b\)"),
+        ({"OwnScale": Scale}, InvalidArgument, "Scale cannot stand before OwnScale in one class: write a class of its own"),
         ({"Scale": {"cuda": plus_one, "cpx": plus_one}}, InvalidArgument, "expected types of device -> kernels.*Did you mean 'cpu'"),
         ({"Scale": FunctionKernel}, UnsuitableLayer, "replaces functions, it has no 'layer_forward'"),
         ({"Scale": PlusOneKernel()}, UnsuitableLayer, "expected a factor of 2.5 at most, got 3.0"),
@@ -177,12 +179,35 @@ def test_a_kernel_component_is_called_in_place_of_a_function(function_module: Ca
     ],
 )
 def test_what_does_not_fit_is_refused_and_nothing_stays_half_done(mapping: dict[Any, Any], error: type, message: str) -> None:
-    model = Model()
+    model = nn.Sequential(Model(), nn.Bilinear(2, 2, 2), OwnScale(1.0))
     before, raw = state(model), dict(vars(functions))
     with pytest.raises(error, match=message):
         twinkle.kernelize(model, {"Linear": lambda layer, input: input, **mapping} if mapping else {})
     assert_untouched(model, before)
     assert dict(vars(functions)) == raw
+
+
+def test_a_name_that_two_classes_have_is_not_enough() -> None:
+    """One forward pass for an adapter's layer and for the one inside would leave the adapter out."""
+    own = type("Linear", (nn.Module,), {"forward": lambda self, input: input, "__module__": "adapters"})
+    model = nn.Sequential(own(), nn.Linear(2, 2))
+    before = state(model)
+    with pytest.raises(
+        InvalidArgument, match=r"'Linear' are layers of 2 classes: give one of adapters\.Linear, torch\.nn\.modules\.linear\.Linear"
+    ):
+        twinkle.kernelize(model, {"Linear": lambda layer, input: input})
+    assert_untouched(model, before)
+    for key in (nn.Linear, "torch.nn.modules.linear.Linear"):
+        with twinkle.kernelize(model, {key: lambda layer, input: input * 3}):
+            assert model(X).tolist() == [3.0, 3.0]
+
+
+def test_names_of_several_inputs_count() -> None:
+    """Models give some of them by name; a single input is given by place."""
+    layer = nn.Bilinear(2, 2, 2)
+    for forward in (lambda layer, input1, input2: input2, lambda layer, *inputs, **named: named["input2"]):
+        with twinkle.kernelize(layer, {"Bilinear": forward}):
+            assert layer(input1=X, input2=X * 2).tolist() == [2.0, 2.0]
 
 
 def test_kernels_for_other_devices_alone_are_refused() -> None:
