@@ -32,7 +32,8 @@ def peer_folder(name: str) -> Path | None:
 class SideCar:
     """``python benchmarks/peers/<script>.py`` with the packages in ``packages`` before all others; ends with the ``with`` block.
 
-    The child answers on the core of its parent, so that both see the same neighbours.
+    The child answers on the core of its parent, so that both see the same neighbours. It runs in an empty folder of its own, which goes
+    with it: some peers write where they are started.
 
     Raises:
         SideCarError: from every method, with the end of the child's standard error.
@@ -41,11 +42,13 @@ class SideCar:
     def __init__(self, script: str, packages: Path | None = None, *, timeout_s: float = 300.0, scripts: Path = PEERS) -> None:
         self._script = script
         self._timeout_s = timeout_s
+        self._folder = tempfile.TemporaryDirectory(prefix="sidecar-")
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115  # lives as long as the child
         path = [*([str(packages)] if packages else []), str(ROOT)]
         self._child = subprocess.Popen(
             [sys.executable, "-P", "-u", str(scripts / f"{script}.py")],
             env=os.environ | {"PYTHONPATH": os.pathsep.join(path)},
+            cwd=self._folder.name,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
@@ -74,13 +77,14 @@ class SideCar:
         return answer["value"]
 
     def close(self) -> None:
-        """Ends the child."""
+        """Ends the child and removes its folder."""
         for pipe in (self._child.stdin, self._child.stdout):
             assert pipe is not None
             pipe.close()
         self._child.kill()
         self._child.wait()
         self._errors.close()
+        self._folder.cleanup()
 
     def __enter__(self) -> Self:
         return self

@@ -35,13 +35,17 @@ def setup(size):
 def fail():
     raise ValueError("no such optimizer")
 
+def write():
+    open("lock", "w").close()
+    return os.getcwd()
+
 def die():
     sys.stderr.write("out of memory, sorry")
     sys.stderr.flush()
     os._exit(9)
 
 serve({
-    "setup": setup, "step": step, "seen": seen, "fail": fail, "die": die, "hang": lambda: time.sleep(60),
+    "setup": setup, "step": step, "seen": seen, "fail": fail, "write": write, "die": die, "hang": lambda: time.sleep(60),
     "doubled": lambda value: value * 2,
 })
 """
@@ -73,6 +77,13 @@ def test_a_side_car_freezes_its_garbage_after_the_warm_ups_of_each_case(tmp_path
             for _ in range(4):
                 car.step()
             assert car.call("seen") == [False, False, True, True]
+
+
+def test_a_side_car_writes_into_a_folder_of_its_own_that_goes_with_it(tmp_path: Path) -> None:
+    with script(tmp_path) as car:
+        folder = Path(car.call("write"))
+        assert (folder / "lock").is_file() and folder not in (Path.cwd(), tmp_path)
+    assert not folder.exists()
 
 
 def test_an_error_in_a_handler_is_told_and_the_side_car_lives(tmp_path: Path) -> None:
