@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from functools import partial
 
 import torch
 from transformers import PreTrainedModel
 
 from twinkle.plugins_builtin.model.transformers._forward import Attention, run_forward
+from twinkle.plugins_builtin.model.transformers._lora_linear import fused_adapters, lora_layers
 from twinkle.plugins_builtin.model.transformers._optimizer_group import ForwardResult, OptimizerGroup
 from twinkle.plugins_builtin.model.transformers._output_projection import is_plain, separable_projection
 from twinkle.plugins_builtin.model.transformers._recompute import Recompute
@@ -36,10 +38,14 @@ class ForwardPass:
         """Forgets what it saw of the model, which was changed: by an adapter, a patch, a kernel."""
         self._projection = separable_projection(self._base)
         self._recompute = Recompute(self._base, self._activation_memory_bytes)
+        self._lora_layers = lora_layers(self._base)
 
-    def attending(self) -> AbstractContextManager[None]:
-        """Around a forward pass and its backward pass: the model attends to flat batches."""
-        return varlen_attention(self._base) if self._attention == "varlen" else nullcontext()
+    @contextmanager
+    def prepared(self) -> Iterator[None]:
+        """Around a forward pass and its backward pass: the model attends to flat batches, adapters are part of their layers."""
+        attending = varlen_attention(self._base) if self._attention == "varlen" else nullcontext()
+        with attending, fused_adapters(self._lora_layers):
+            yield
 
     def run(self, model: torch.nn.Module, group: OptimizerGroup, batch: FlatBatch, temperature: float, is_training: bool) -> ForwardResult:
         """The outputs that the loss and the metrics of ``group`` need; ``model`` is the model as it is wrapped."""

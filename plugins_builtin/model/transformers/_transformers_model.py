@@ -257,7 +257,7 @@ class TransformersModel:
         group = self._activate(adapter_name)
         ((batch, _),) = self._micro_batches(inputs, group, None, {})
         group.begin_backward()
-        with self._passes.attending():
+        with self._passes.prepared():
             group.last = self._passes.run(self.model, group, batch, temperature, is_training=True)
         return group.last.outputs.mapping(batch, "padded")
 
@@ -284,7 +284,7 @@ class TransformersModel:
         group.check_loss_arguments(loss_arguments, ("inputs", "adapter_name", "micro_batch_size", "temperature", "disable_lora"))
         results = []
         adapter_off = self.model.disable_adapter() if disable_lora and isinstance(self.model, PeftModel) else nullcontext()
-        with torch.no_grad(), adapter_off, self._passes.attending():
+        with torch.no_grad(), adapter_off, self._passes.prepared():
             for batch, arguments in self._micro_batches(inputs, group, micro_batch_size, loss_arguments):
                 result = self._passes.run(self.model, group, batch, temperature, is_training=False)
                 if batch.num_trained_tokens:
@@ -317,7 +317,7 @@ class TransformersModel:
             raise InvalidArgument("backward needs a loss: call calculate_loss first, or forward_backward for all three")
         if gradient_accumulation_steps is not None:
             group.engine.set_gradient_accumulation_steps(gradient_accumulation_steps)
-        with self._passes.attending():
+        with self._passes.prepared():
             group.engine.backward(result.terms)
         group.engine.end_backward()
         group.last = None
@@ -352,7 +352,7 @@ class TransformersModel:
         micro_batches = self._micro_batches(inputs, group, micro_batch_size, loss_arguments)
         group.begin_backward()
         results = []
-        with self._passes.attending():
+        with self._passes.prepared():
             for batch, arguments in micro_batches:
                 result = self._passes.run(self.model, group, batch, temperature, is_training=True)
                 group.evaluate_loss(result, arguments)
