@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import types
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
@@ -177,7 +178,8 @@ class _Replacement:
             handle.left[self.name] = str(error)
             return False
         check_signature(f"kernelize: {self.name}", forward, type(layer).forward)
-        handle.journal.setattr(layer, "forward", types.MethodType(forward, layer))
+        # Not a bound method: pickle looks that up again by the function's name, which the layer does not have.
+        handle.journal.setattr(layer, "forward", functools.partial(forward, layer))
         return True
 
     def _forward_for(self, layer: Any) -> Any:

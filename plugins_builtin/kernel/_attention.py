@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol
 
 from torch import Tensor, nn
@@ -29,28 +30,29 @@ class Rotation(Protocol):
 
 def attention_with(rotation: Rotation) -> Callable[..., Any]:
     """A forward pass that gives queries and keys to ``rotation``; attention itself is what the model's config names."""
+    return partial(_forward, rotation)
 
-    def forward(
-        layer: Any,
-        hidden_states: Tensor,
-        position_embeddings: Any = None,  # (cos, sin): optional in some layers' signatures, never left out
-        attention_mask: Tensor | None = None,
-        past_key_values: Any = None,
-        **options: Any,
-    ) -> tuple[Tensor, Tensor | None]:
-        shape = (*hidden_states.shape[:-1], -1, layer.head_dim)
-        q, k, v = (project(hidden_states).view(shape).transpose(1, 2) for project in (layer.q_proj, layer.k_proj, layer.v_proj))
-        q, k = rotation(layer, q, k, *position_embeddings)
-        if past_key_values is not None:
-            k, v = past_key_values.update(k, v, layer.layer_idx)
-        if "sliding_window" in vars(layer):
-            options["sliding_window"] = layer.sliding_window
-        attend = ALL_ATTENTION_FUNCTIONS.get_interface(layer.config._attn_implementation, eager_attention_forward)
-        dropout = layer.attention_dropout if layer.training else 0.0
-        out, weights = attend(layer, q, k, v, attention_mask, dropout=dropout, scaling=layer.scaling, **options)
-        return layer.o_proj(out.reshape(*hidden_states.shape[:-1], -1)), weights
 
-    return forward
+def _forward(
+    rotation: Rotation,
+    layer: Any,
+    hidden_states: Tensor,
+    position_embeddings: Any = None,  # (cos, sin): optional in some layers' signatures, never left out
+    attention_mask: Tensor | None = None,
+    past_key_values: Any = None,
+    **options: Any,
+) -> tuple[Tensor, Tensor | None]:
+    shape = (*hidden_states.shape[:-1], -1, layer.head_dim)
+    q, k, v = (project(hidden_states).view(shape).transpose(1, 2) for project in (layer.q_proj, layer.k_proj, layer.v_proj))
+    q, k = rotation(layer, q, k, *position_embeddings)
+    if past_key_values is not None:
+        k, v = past_key_values.update(k, v, layer.layer_idx)
+    if "sliding_window" in vars(layer):
+        options["sliding_window"] = layer.sliding_window
+    attend = ALL_ATTENTION_FUNCTIONS.get_interface(layer.config._attn_implementation, eager_attention_forward)
+    dropout = layer.attention_dropout if layer.training else 0.0
+    out, weights = attend(layer, q, k, v, attention_mask, dropout=dropout, scaling=layer.scaling, **options)
+    return layer.o_proj(out.reshape(*hidden_states.shape[:-1], -1)), weights
 
 
 def check_attention(layer: nn.Module, needed: tuple[str, ...], kernel: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 from torch import Tensor
@@ -34,10 +35,10 @@ class RMSNormKernel:
     def layer_forward(self, layer: Any) -> Callable[..., Any]:
         """For layers with ``weight`` and ``variance_epsilon``."""
         check_attributes(layer, ("weight", "variance_epsilon"), "rms_norm")
-        offset = self.offset
-
-        def forward(layer: Any, hidden_states: Tensor) -> Tensor:
-            return rms_norm(hidden_states, layer.weight, layer.variance_epsilon, offset=offset)
-
+        forward = partial(_forward, offset=self.offset)
         check_equal(layer, forward, [random_input(layer, 3, layer.weight.shape[-1])], "rms_norm")
         return forward
+
+
+def _forward(layer: Any, hidden_states: Tensor, *, offset: float) -> Tensor:
+    return rms_norm(hidden_states, layer.weight, layer.variance_epsilon, offset=offset)

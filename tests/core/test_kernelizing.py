@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import pickle
 import sys
 import types
 from collections.abc import Callable, Iterator, Sequence
@@ -289,6 +290,17 @@ def test_a_copy_of_a_model_has_kernels_of_its_own() -> None:
         with torch.no_grad():
             model.layers[0].factor.fill_(100.0)
         assert twin(X)[0] == AFTER
+
+
+def test_a_pickled_model_keeps_its_kernels() -> None:
+    """A bound method would be pickled by its name, and the file could not be loaded."""
+    model = nn.Sequential(Scale(2.0))
+    with twinkle.kernelize(model, {"Scale": plus_one}):
+        written = pickle.dumps(model)
+    twin = pickle.loads(written)
+    with torch.no_grad():
+        model[0].factor.fill_(100.0)
+    assert twin(X).tolist() == [3.0, 3.0]
 
 
 def test_without_a_mapping_a_model_without_known_layers_is_refused() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,9 @@ from transformers.models.qwen3 import modeling_qwen3
 import twinkle
 from twinkle.core.errors import InvalidArgument, UnsuitableLayer
 from twinkle.model import TransformersModel
+from twinkle.plugins_builtin.kernel._attention import attention_with
+from twinkle.plugins_builtin.kernel._qk_norm_rope import _normalise_and_rotate
+from twinkle.plugins_builtin.kernel._rope import _rotate
 
 SIZES: dict[str, Any] = {
     "vocab_size": 64,
@@ -354,6 +358,17 @@ def test_a_layer_that_somebody_gave_a_forward_pass_is_left_by_the_built_in_kerne
     with twinkle.kernelize(model) as handle:
         assert handle.replaced["LlamaRMSNorm"] == 4
         assert "a forward pass of its own already" in handle.left["LlamaRMSNorm"]
+
+
+def test_layers_with_kernels_can_be_pickled() -> None:
+    layers = nn.ModuleList(layer for layer in make("llama").modules() if type(layer).__name__ in ("LlamaMLP", "LlamaRMSNorm"))
+    forwards = [attention_with(_rotate), attention_with(_normalise_and_rotate)]
+    x = torch.randn(3, 32)
+    with twinkle.kernelize(layers):
+        twins, again = pickle.loads(pickle.dumps((layers, forwards)))
+        for layer, twin in zip(layers, twins, strict=True):
+            assert torch.equal(twin(x), layer(x))
+    assert [part.args for part in again] == [part.args for part in forwards]
 
 
 def test_trying_changes_neither_random_numbers_nor_modes() -> None:
