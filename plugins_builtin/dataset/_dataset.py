@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -20,7 +21,7 @@ from twinkle.plugins_builtin.dataset._row_view import RowView
 from twinkle.plugins_builtin.dataset._save import save_rows
 from twinkle.plugins_builtin.dataset._shuffle import shuffle_stream
 from twinkle.plugins_builtin.dataset._source import LoadOptions, load_rows, told_by_line
-from twinkle.plugins_builtin.dataset._step import Operation, check_options, fingerprint_of, run_step
+from twinkle.plugins_builtin.dataset._step import Identity, Operation, check_options, fingerprint_of, run_step
 
 if TYPE_CHECKING:
     from twinkle.core.contracts.template import Template
@@ -226,7 +227,7 @@ class Dataset:
         if not any(options.get(name) for name in ("batched", *_COLUMNAR)):
             function = MapRows(row_function(preprocessor), name_of(preprocessor), title)
             options |= {"batched": True, "with_indices": True}
-        self._run(number, "map", function, fingerprint_of(preprocessor), options)
+        self._run(number, "map", function, partial(fingerprint_of, preprocessor), options)
 
     @remote_function(dispatch="all")
     def filter(
@@ -247,7 +248,7 @@ class Dataset:
         if not any(options.get(name) for name in ("batched", *_COLUMNAR)):
             function = KeepRows(keep, name_of(keep), title)
             options |= {"batched": True, "with_indices": True}
-        self._run(number, "filter", function, fingerprint_of(keep), options)
+        self._run(number, "filter", function, partial(fingerprint_of, keep), options)
         self._require_rows(number, f"{name_of(keep)} kept no row of {title}")
 
     @remote_function(dispatch="all")
@@ -268,7 +269,7 @@ class Dataset:
             title = self._title_of(number)
             # in this process, where the reasons are collected
             mine = {"desc": f"checking {title}", **options, "batched": True, "num_proc": None}
-            self._run(number, "filter", CanEncode(template, refused), None, mine)
+            self._run(number, "filter", CanEncode(template, refused), _nobody_can_say, mine)
             if refused:
                 _logger.warning("%d rows of %s cannot be encoded and were dropped; the first: %s", len(refused), title, refused[0])
             self._require_rows(number, f"check() found no row of {title} that can be encoded; the first: {refused[0] if refused else ''}")
@@ -282,17 +283,21 @@ class Dataset:
         self._before_change("encode")
         check_options("map", options)
         template = self._require_template("encode")
+
+        @cache  # the same for every data set
+        def identity() -> str | None:
+            fingerprint = fingerprint_of(template)
+            return None if fingerprint is None else f"{fingerprint} add_generation_prompt={add_generation_prompt}"
+
         for number, part in enumerate(self._parts):
             title = self._title_of(number)
             shared = {"desc": f"encoding {title}", **options, "batched": True, "with_indices": True}
-            identity = fingerprint_of(template)
             if isinstance(part, datasets.IterableDataset):
                 shared = {"batch_size": STREAM_BATCH_ROWS, **shared}
-                self._run(number, "map", EncodedRows(template, add_generation_prompt, title), None, shared)
+                self._run(number, "map", EncodedRows(template, add_generation_prompt, title), _nobody_can_say, shared)
                 continue
             function = EncodedColumns(template, add_generation_prompt, title)
             shared["remove_columns"] = part.column_names
-            identity = None if identity is None else f"{identity} add_generation_prompt={add_generation_prompt}"
             encoded = run_step(part, "map", function, identity, shared)
             if len(encoded) == 0:
                 raise InvalidData(f"no row of {title} is left after encoding: the template dropped all {len(part)}")
@@ -310,7 +315,7 @@ class Dataset:
     def _before_change(self, method: str) -> None:
         """Called before ``method`` changes rows; a subclass may refuse."""
 
-    def _run(self, number: int, operation: Operation, function: Any, identity: str | None, options: Mapping[str, Any]) -> None:
+    def _run(self, number: int, operation: Operation, function: Callable[..., Any], identity: Identity, options: Mapping[str, Any]) -> None:
         self._parts[number] = run_step(self._parts[number], operation, function, identity, options)
 
     def _title_of(self, number: int) -> str:
@@ -334,13 +339,18 @@ class Dataset:
                 raise InvalidArgument(f"{meta.title} has no column {column!r}; its columns: {', '.join(part.column_names)}")
 
 
+def _nobody_can_say() -> None:
+    """The identity of a result that is never kept."""
+
+
 def _beside(part: Any, encoded: Any) -> Any:
     """The encoded columns beside the original ones, which are not rewritten."""
-    kept = encoded.with_format("numpy")[ROW_COLUMN][:]
+    kept = encoded.data.column(ROW_COLUMN).to_numpy()
     features = encoded.remove_columns(ROW_COLUMN)
-    originals = part.remove_columns([column for column in part.column_names if column in features.column_names])
-    if not originals.column_names:
+    replaced = [column for column in part.column_names if column in features.column_names]
+    if len(replaced) == len(part.column_names):
         return features
+    originals = part.remove_columns(replaced) if replaced else part
     if len(kept) != len(part) or not np.array_equal(kept, np.arange(len(part))):
         originals = originals.select(kept)
     return datasets.concatenate_datasets([originals, features], axis=1)

@@ -30,6 +30,10 @@ class Fingerprinted(Protocol):
         """The same text only where the same row gives the same result: class, code, arguments, files. None where that cannot be said."""
 
 
+Identity = Callable[[], str | None]
+"""Says what a result depends on besides the rows; None where nobody can say. It may take long: half a second for a tokenizer."""
+
+
 def fingerprint_of(component: object) -> str | None:
     """What the results of ``component`` depend on; None where it does not say, and nothing is kept."""
     return component.fingerprint() if isinstance(component, Fingerprinted) else None
@@ -43,12 +47,12 @@ def check_options(operation: Operation, options: Mapping[str, Any]) -> None:
             raise InvalidArgument(f"Dataset.{operation} does not take the argument {name!r}.{did_you_mean(name, known)}")
 
 
-def run_step(rows: Any, operation: Operation, function: Callable[..., Any], identity: str | None, options: Mapping[str, Any]) -> Any:
+def run_step(rows: Any, operation: Operation, function: Callable[..., Any], identity: Identity, options: Mapping[str, Any]) -> Any:
     """``rows`` after ``function``.
 
     Args:
-        identity: what the result depends on besides the rows. With it, the result of rows that lie in files is kept in a file: the first
-            process that comes makes it, others wait for that and read it. Without, every process computes in memory.
+        identity: asked where rows lie in files. Where it says, the result is kept in a file: the first process that comes makes it, others
+            wait for that and read it. Otherwise every process computes in memory.
     """
     if isinstance(rows, datasets.IterableDataset):
         method = _STREAM_METHODS[operation]
@@ -56,12 +60,15 @@ def run_step(rows: Any, operation: Operation, function: Callable[..., Any], iden
     method = _METHODS[operation]
     wish = options.get("load_from_cache_file")
     arguments = {name: value for name, value in options.items() if name != "load_from_cache_file"}
-    if wish and identity is None:
-        identity = datasets.fingerprint.Hasher.hash(function)
-    if wish is False or identity is None or not rows.cache_files or options.get("keep_in_memory"):
+    told = None
+    if wish is not False and rows.cache_files and not options.get("keep_in_memory"):
+        told = identity()
+        if told is None and wish:
+            told = datasets.fingerprint.Hasher.hash(function)
+    if told is None:
         arguments["keep_in_memory"] = True
         return method(rows, function, **arguments, load_from_cache_file=False, new_fingerprint=uuid.uuid4().hex[:16])
-    fingerprint = _digest(rows, operation, identity, options)
+    fingerprint = _digest(rows, operation, told, options)
     folder = cache_folder() / "steps"
     folder.mkdir(parents=True, exist_ok=True)
     arguments["cache_file_name"] = str(folder / f"{fingerprint}.arrow")

@@ -6,21 +6,19 @@ import copy
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, cast, overload
+from typing import Any, NamedTuple, cast, overload
 
 from twinkle.core.errors import InvalidConfig, InvalidData
 from twinkle.core.suggestion import did_you_mean
 from twinkle.core.types import IGNORE_INDEX, InputFeature, Trajectory
 from twinkle.plugins_builtin.template._chat_format import ChatFormat
 from twinkle.plugins_builtin.template._conversation import excerpt, is_empty_turn, normal_messages, normal_tools
+from twinkle.plugins_builtin.template._encoder import Encoder, Tokens
 from twinkle.plugins_builtin.template._fingerprint import encoding_fingerprint
-from twinkle.plugins_builtin.template._label import Span, shifted_labels, token_spans
-from twinkle.plugins_builtin.template._tokenizer import load_tokenizer, rust_tokenizer, untrimmed
+from twinkle.plugins_builtin.template._label import Span, shifted_labels
+from twinkle.plugins_builtin.template._tokenizer import load_tokenizer, rust_tokenizer
 from twinkle.plugins_builtin.template._tool_call import parse_tool_calls
 from twinkle.plugins_builtin.template._truncation import STRATEGIES, TruncationStrategy
-
-if TYPE_CHECKING:
-    from tokenizers import Encoding, Tokenizer
 
 _FEATURE_COLUMNS = ("input_ids", "attention_mask", "position_ids", "labels", "length")
 _MEDIA_COLUMNS = ("images", "videos", "audios")
@@ -154,14 +152,14 @@ class Template:
                 prepared.append(self._samples(row, add_generation_prompt))
             except InvalidData as error:
                 prepared.append(_named(error, index, len(rows), row))
-        texts = [sample.text for samples in prepared if not isinstance(samples, InvalidData) for sample in samples]
-        encodings = iter(self._tokenize(texts))
+        wanted = [sample for samples in prepared if not isinstance(samples, InvalidData) for sample in samples]
+        encoded = iter(self._encoder.encode([sample.text for sample in wanted], [sample.trained or [] for sample in wanted]))
         outcomes: list[list[Feature] | InvalidData] = []
         for index, samples in enumerate(prepared):
             if isinstance(samples, InvalidData):
                 outcomes.append(samples)
                 continue
-            mine = [next(encodings) for _ in samples]
+            mine = [next(encoded) for _ in samples]
             try:
                 outcomes.append(self._features(samples, mine, add_generation_prompt))
             except InvalidData as error:
@@ -213,24 +211,13 @@ class Template:
         return self._formats[source]
 
     @cached_property
-    def _encoder(self) -> Tokenizer:
-        backend = rust_tokenizer(self.tokenizer, self.model_id)
-        return untrimmed(backend) if self.use_chat_template else backend
+    def _encoder(self) -> Encoder:
+        return Encoder(rust_tokenizer(self.tokenizer, self.model_id), add_special_tokens=not self.use_chat_template)
 
-    def _tokenize(self, texts: list[str]) -> list[Encoding]:
-        """One call for all ``texts``. A chat template writes the special tokens itself; plain text gets the tokenizer's own."""
-        encoder = self._encoder
-        if encoder.truncation is not None:  # left by an earlier call of the tokenizer
-            encoder.no_truncation()
-        if encoder.padding is not None:
-            encoder.no_padding()
-        return encoder.encode_batch(texts, add_special_tokens=not self.use_chat_template)
-
-    def _features(self, samples: list[_Sample], encodings: list[Encoding], add_generation_prompt: bool) -> list[Feature]:
+    def _features(self, samples: list[_Sample], encoded: list[Tokens], add_generation_prompt: bool) -> list[Feature]:
         joined: Feature = {}
-        for sample, encoding in zip(samples, encodings, strict=True):
-            ids = encoding.ids
-            trained = self._all_of(ids) if sample.trained is None else token_spans(encoding, sample.trained)
+        for sample, (ids, inside) in zip(samples, encoded, strict=True):
+            trained = self._all_of(ids) if sample.trained is None else inside
             pieces = [(ids, trained)]
             if self.max_length is not None and len(ids) > self.max_length:
                 if add_generation_prompt and self.truncation_strategy in ("right", "split"):
@@ -284,7 +271,7 @@ class Template:
         if type(self) is not Template:
             return None
         names = ("use_chat_template", "max_length", "truncation_strategy", "default_system", "enable_thinking", "append_eos")
-        return encoding_fingerprint(self.tokenizer, self._encoder.to_str(), {name: vars(self)[name] for name in names})
+        return encoding_fingerprint(self.tokenizer, self._encoder.tokenizer.to_str(), {name: vars(self)[name] for name in names})
 
     def decode(self, token_ids: Iterable[int], skip_special_tokens: bool = False) -> str:
         """The text of ``token_ids`` (a list, an array or a one-dimensional tensor)."""

@@ -211,9 +211,9 @@ def test_a_row_is_rendered_once_and_a_batch_is_one_tokenizer_call(
         def __init__(self, tokenizer: Tokenizer) -> None:
             self._tokenizer = tokenizer
 
-        def encode_batch(self, texts: list[str], add_special_tokens: bool) -> Any:
+        def encode_batch_fast(self, texts: list[str], add_special_tokens: bool) -> Any:
             calls.append(len(texts))
-            return self._tokenizer.encode_batch(texts, add_special_tokens=add_special_tokens)
+            return self._tokenizer.encode_batch_fast(texts, add_special_tokens=add_special_tokens)
 
     class NoTokenizer:
         def __getattr__(self, name: str) -> Any:
@@ -226,7 +226,7 @@ def test_a_row_is_rendered_once_and_a_batch_is_one_tokenizer_call(
     real_render = _chat_format.render_jinja_template
     source = template.tokenizer.chat_template
     monkeypatch.setattr(_chat_format, "render_jinja_template", render)
-    monkeypatch.setattr(template, "_encoder", Counted(template._encoder))
+    monkeypatch.setattr(template._encoder, "tokenizer", Counted(template._encoder.tokenizer))
     monkeypatch.setattr(template, "tokenizer", NoTokenizer())
     monkeypatch.setattr(template, "_format", lambda tools: template._formats[source])
     assert template.batch_encode(rows) == expected
