@@ -100,7 +100,9 @@ def test_the_derivative_is_that_of_finite_differences() -> None:
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 3e-6), (torch.float16, 4e-3), (torch.bfloat16, 3e-2)])
 @pytest.mark.parametrize(
-    ("size", "width"), [(16, 8), (10, 5), (24, 5), (9, 8)], ids=["one call a product", "a loop", "both", "both ways round"]
+    ("size", "width"),
+    [(16, 8), (10, 5), (24, 5), (9, 8), (16, 1), (1, 8), (1, 1)],
+    ids=["one call a product", "a loop", "both", "both ways round", "a single column", "a single row", "a single number"],
 )
 def test_lower_precisions_stay_within_their_rounding(dtype: torch.dtype, tolerance: float, size: int, width: int) -> None:
     """Values of size one are rounded about four times on the way (products, gate, weights): some units of the last place."""
