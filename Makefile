@@ -60,9 +60,9 @@ PEER_twinkle-kit := twinkle-kit==0.5.1 pyzmq binpacking
 $(VENV)/peers/%: | $(VENV)/.dev
 	@$(PIP) --no-deps --target $@ $(PEER_$*)
 
-bench-peers: $(VENV)/peers/trl $(VENV)/peers/twinkle-kit  ## the packages that benchmarks compare with, into .venv/peers
+bench-peers: $(VENV)/.bench $(VENV)/peers/trl $(VENV)/peers/twinkle-kit  ## the packages that benchmarks compare with, most into .venv/peers
 
-bench: $(VENV)/.bench bench-peers  ## the quick tier of every benchmark, as ratios
+bench: bench-peers  ## the quick tier of every benchmark, as ratios
 	@$(BIN)/python -m benchmarks all
 
 docs: $(VENV)/.docs  ## the documents as a web site in build/docs; a broken link is an error

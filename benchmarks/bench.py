@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 Size = Literal["quick", "full"]
-"""``quick``: 20 seconds a benchmark or less, 10 pairs; ``full``: by hand, 30 pairs and the whole curve."""
+"""``quick``: 20 seconds a benchmark or less on a machine that does nothing else, 10 pairs, unless a peer takes longer than that; ``full``:
+by hand, 30 pairs and the whole curve."""
 
 Variant = Callable[[], float]
 """Does the work once and returns the seconds it took: :func:`timed` for a call of this process, a side-car's ``step`` for a peer's."""

@@ -13,9 +13,10 @@ from benchmarks.sidecar import peer_folder
 from twinkle import hookimpl
 from twinkle.core.registry import Registry
 
-NUM_MORE = (1_000, 10_000)
+NUM_MORE: dict[Size, tuple[int, ...]] = {"quick": (10_000,), "full": (1_000, 10_000)}
 NUM_LOOK_UPS = 5_000
 LOOK_UP = "twinkle.resolve('loss', 'cross_entropy')"
+LAST = "import twinkle; print(twinkle.resolve('loss', 'loss_{}').entry)"
 COST = """
 {code}
 import sys
@@ -33,10 +34,10 @@ def cases(size: Size) -> Iterator[Case]:
     if size == "full":
         yield first_model_case()
     yield warm_case()
-    for num_more in NUM_MORE:
+    for num_more in NUM_MORE[size]:
         yield warm_beside_case(num_more)
     yield first_of_a_kind_case()
-    for num_more in NUM_MORE:
+    for num_more in NUM_MORE[size]:
         with TemporaryDirectory() as root:
             yield first_of_a_process_case(Path(root), num_more)
 
@@ -54,6 +55,9 @@ def import_case(size: Size) -> Case:
     def check() -> None:
         found = HEAVY & set(cost_of("import twinkle")[0])
         assert not found, f"import twinkle imports {found}"
+        if published is not None:
+            place = output_of("import twinkle; print(twinkle.__file__)", published).strip()
+            assert Path(place).is_relative_to(published), f"{place} is not the twinkle of the peer"
 
     def counts() -> Sequence[Count]:
         modules, resident_mb = cost_of("import twinkle")
@@ -111,10 +115,17 @@ def look_ups(registry: Registry) -> Variant:
     return timed(run)
 
 
-def check_look_up(registry: Registry) -> None:
-    """The name is that of the built-in loss."""
+def check_look_up(registry: Registry, num_more: int = 0) -> None:
+    """The name is that of the built-in loss, and the last of the others is there."""
     found = registry.resolve("loss", "cross_entropy").cls.__name__
     assert found == "CrossEntropyLoss", found
+    if num_more:
+        check_last(registry.resolve("loss", f"loss_{num_more - 1}").entry, num_more)
+
+
+def check_last(entry: str | None, num_more: int) -> None:
+    """The last of so many components."""
+    assert entry == f"twinkle_many_{num_more - 1}:Loss{num_more - 1}", entry
 
 
 def warm_case() -> Case:
@@ -134,7 +145,7 @@ def warm_beside_case(num_more: int) -> Case:
     return Case(
         name=f"{NUM_LOOK_UPS:,} warm look-ups beside {num_more:,} more components",
         variants={OURS: look_ups(many), "no more components": look_ups(few)},
-        check=lambda: check_look_up(many),
+        check=lambda: check_look_up(many, num_more),
         goals=[Goal(peer="no more components", at_least=1 / (1.2 if num_more <= 1_000 else 1.3))],
     )
 
@@ -172,7 +183,7 @@ def first_of_a_process_case(root: Path, num_more: int) -> Case:
             OURS: timed_in_fresh_python(LOOK_UP, many, before="import twinkle"),
             peer: lambda: few_s() + 20e-3 * num_more / 10_000,
         },
-        check=lambda: None,
+        check=lambda: check_last(output_of(LAST.format(num_more - 1), many).strip(), num_more),
         goals=[Goal(peer=peer, at_least=1)],
         counts=counts,
     )

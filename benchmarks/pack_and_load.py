@@ -1,21 +1,24 @@
-"""Packing lengths into sequences against ``binpacking``, and reading rows in batches against torch's loader.
+"""Packing lengths into sequences against ``binpacking``, and reading rows in batches against the loaders of torch and twinkle-kit.
 
 ``binpacking`` takes a time that grows with the square of the number of lengths, so it gets them 1,000 at a time, as published trainers
-call it.
+call it. Where it is not installed, Twinkle alone is timed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from importlib.util import find_spec
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import datasets
 import numpy as np
 import torch
-from binpacking.to_constant_volume import to_constant_volume
 from numpy.typing import NDArray
 
-from benchmarks.bench import OURS, Case, Count, Goal, Size, timed
+from benchmarks.bench import OURS, Case, Count, Goal, Size, Variant, timed
+from benchmarks.sidecar import SideCar, peer_folder
 from twinkle.dataloader import DataLoader
 from twinkle.dataset import DatasetMeta, LazyDataset
 from twinkle.plugins_builtin.dataset._bin_packing import pack
@@ -37,17 +40,14 @@ def cases(size: Size) -> Iterator[Case]:
     for count in NUM_LENGTHS[size]:
         for capacity in CAPACITIES:
             yield packing_case(count, capacity)
-    yield loader_case()
+    yield from loader_cases()
 
 
 def packing_case(count: int, capacity: int) -> Case:
     """``count`` chats into bins of ``capacity``."""
     lengths = sample_lengths(count, capacity)
     items: list[Item] = list(enumerate(lengths.tolist()))
-
-    def binpacking() -> list[list[Item]]:
-        windows = (items[start : start + WINDOW] for start in range(0, len(items), WINDOW))
-        return [packed for window in windows for packed in to_constant_volume(window, capacity, weight_pos=1)]
+    binpacking = packer_of_others(items, capacity)
 
     def check() -> None:
         packing = pack(lengths, capacity)
@@ -56,19 +56,37 @@ def packing_case(count: int, capacity: int) -> Case:
 
     def counts() -> Sequence[Count]:
         judged = count >= ENOUGH_FOR_FILL
-        return [
+        found = [
             _fill("fill", lengths, len(pack(lengths, capacity)), capacity, at_least=99.9 if judged else None),
             _fill("fill in windows of 1,000", lengths, num_streamed_bins(items, capacity), capacity, at_least=99 if judged else None),
-            _fill("fill of binpacking", lengths, len(binpacking()), capacity, at_least=None),
         ]
+        if binpacking is not None:
+            found.append(_fill("fill of binpacking", lengths, len(binpacking()), capacity, at_least=None))
+        return found
 
+    variants: dict[str, Variant] = {OURS: timed(lambda: pack(lengths, capacity))}
+    if binpacking is not None:
+        variants["binpacking"] = timed(binpacking)
     return Case(
         name=f"{count:,} lengths, capacity {capacity:,}",
-        variants={OURS: timed(lambda: pack(lengths, capacity)), "binpacking": timed(binpacking)},
+        variants=variants,
         check=check,
         goals=[Goal(peer="binpacking", at_least=20)],
         counts=counts,
     )
+
+
+def packer_of_others(items: Sequence[Item], capacity: int) -> Callable[[], list[list[Item]]] | None:
+    """``binpacking``, if it is installed."""
+    if find_spec("binpacking") is None:
+        return None
+    from binpacking.to_constant_volume import to_constant_volume
+
+    def binpacking() -> list[list[Item]]:
+        windows = (items[start : start + WINDOW] for start in range(0, len(items), WINDOW))
+        return [packed for window in windows for packed in to_constant_volume(window, capacity, weight_pos=1)]
+
+    return binpacking
 
 
 def sample_lengths(count: int, capacity: int) -> NDArray[np.int64]:
@@ -87,28 +105,45 @@ def _fill(name: str, lengths: NDArray[np.int64], num_bins: int, capacity: int, *
     return Count(name=name, value=round(100 * float(lengths.sum()) / (num_bins * capacity), 3), unit="%", at_least=at_least)
 
 
-def loader_case() -> Case:
-    """An epoch over encoded rows of a Hugging Face data set."""
+def loader_cases() -> Iterator[Case]:
+    """An epoch over encoded rows of a Hugging Face data set. Ours gives views of the rows' memory; lists of Python numbers, as
+    such a data set gives them to torch's loader unless it is asked for arrays, take the time of making each number."""
     datasets.disable_progress_bars()
     ids = list(range(NUM_TOKENS))
     columns = {"input_ids": [ids] * NUM_ROWS, "labels": [ids] * NUM_ROWS, "attention_mask": [[1] * NUM_TOKENS] * NUM_ROWS}
     rows = datasets.Dataset.from_dict(columns)
     ours = DataLoader(dataset=rows, batch_size=BATCH_SIZE)
-    theirs = torch.utils.data.DataLoader(rows, batch_size=BATCH_SIZE, collate_fn=list)
+    lists, arrays = (
+        torch.utils.data.DataLoader(source, batch_size=BATCH_SIZE, collate_fn=list) for source in (rows, rows.with_format("numpy"))
+    )
+    variants: dict[str, Variant] = {
+        OURS: timed(lambda: list(ours)),
+        "torch DataLoader": timed(lambda: list(lists)),
+        "torch DataLoader, rows as arrays": timed(lambda: list(arrays)),
+    }
+    with TemporaryDirectory() as folder, ExitStack() as stack:
+        if (packages := peer_folder("twinkle-kit")) is not None:
+            rows.save_to_disk(folder)
+            car = stack.enter_context(SideCar("twinkle_kit_load", packages))
+            last = car.setup(folder=folder, batch_size=BATCH_SIZE)
+            assert last == rows[NUM_ROWS - 1], "twinkle-kit gives other rows"
+            variants["twinkle-kit"] = car.step
+        yield Case(
+            name=f"{NUM_ROWS} rows of {NUM_TOKENS} tokens",
+            variants=variants,
+            check=lambda: check_loaders(ours, lists, arrays),
+            goals=[Goal(peer="torch DataLoader", at_least=4), Goal(peer="twinkle-kit", at_least=4)],
+            counts=lambda: [Count(name="rows encoded by a lazy data set", value=num_lazily_encoded(), at_least=NUM_ROWS, at_most=NUM_ROWS)],
+        )
 
-    def check() -> None:
-        for batch, expected in zip(ours, theirs, strict=True):
-            for row, other in zip(batch, expected, strict=True):
+
+def check_loaders(ours: Iterable[Any], *others: Iterable[Any]) -> None:
+    """All give the same rows in the same batches."""
+    for batch, *theirs in zip(ours, *others, strict=True):
+        for row, *same in zip(batch, *theirs, strict=True):
+            for other in same:
                 assert row.keys() == other.keys()
                 assert all(np.array_equal(row[name], other[name]) for name in row)
-
-    return Case(
-        name=f"{NUM_ROWS} rows of {NUM_TOKENS} tokens",
-        variants={OURS: timed(lambda: list(ours)), "torch DataLoader": timed(lambda: list(theirs))},
-        check=check,
-        goals=[Goal(peer="torch DataLoader", at_least=4)],
-        counts=lambda: [Count(name="rows encoded by a lazy data set", value=num_lazily_encoded(), at_least=NUM_ROWS, at_most=NUM_ROWS)],
-    )
 
 
 def num_lazily_encoded() -> int:

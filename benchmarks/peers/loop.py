@@ -21,7 +21,7 @@ def serve(handlers: Handlers) -> None:
     """Answers calls by ``handlers``, which take and return JSON.
 
     ``step`` is timed and answers seconds; its garbage collector looks no more at what there is after the warm-up, as in the harness: after
-    each ``setup`` anew, so that a peer with several cases is not slowed down by what it made for the later ones.
+    each other call anew, so that a peer with several cases is not slowed down by what it made for the later ones.
     ``peak_extra_rss`` is there without a handler: bytes that one more step takes at its peak.
     """
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
@@ -31,7 +31,7 @@ def serve(handlers: Handlers) -> None:
     for line in sys.stdin:
         asked = json.loads(line)
         try:
-            if asked["call"] == "setup":
+            if asked["call"] != "step":
                 step.thaw()
             answer = {"value": calls[asked["call"]](**asked["arguments"])}
         except Exception:  # noqa: BLE001  # the parent raises it

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import ast
+import importlib
 import io
 import json
 import subprocess
@@ -17,6 +17,7 @@ from made_up_result import RESULT
 
 from benchmarks import __main__ as command
 from benchmarks import machine
+from benchmarks.bench import OURS
 from benchmarks.catalogue import BENCHES, ON_GPU, SELF_TEST, WAITING
 from benchmarks.machine import commit
 from benchmarks.result import BenchResult, CaseResult, append, newest
@@ -93,10 +94,21 @@ def test_the_list_names_each_once(call: Call, capsys: pytest.CaptureFixture[str]
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == [*BENCHES, *ON_GPU, *WAITING]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*BENCHES, *ON_GPU, SELF_TEST])
-def test_each_name_is_a_module_with_cases(name: str) -> None:
-    tree = ast.parse((ROOT / "benchmarks" / f"{name}.py").read_text(encoding="utf-8"))
-    assert "cases" in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+def test_each_name_is_a_module_with_cases_that_no_peer_is_needed_to_import(name: str) -> None:
+    assert callable(importlib.import_module(f"benchmarks.{name}").cases)
+
+
+def test_packing_is_timed_alone_where_binpacking_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    from benchmarks import pack_and_load
+
+    monkeypatch.setattr(pack_and_load, "find_spec", lambda name: None)
+    case = pack_and_load.packing_case(1_000, 512)
+    assert list(case.variants) == [OURS]
+    assert [goal.peer for goal in case.goals] == ["binpacking"]
+    case.check()
+    assert {count.name for count in case.counts()} == {"fill", "fill in windows of 1,000"}
 
 
 @pytest.mark.parametrize(
