@@ -49,7 +49,7 @@ def moe_experts(hidden_TH: Tensor, gate_up_EJH: Tensor, down_EHI: Tensor, expert
     """
     _check_shapes(hidden_TH, gate_up_EJH, down_EHI, expert_index_TK, expert_weight_TK)
     dtype = hidden_TH.dtype
-    if torch.is_autocast_enabled(hidden_TH.device.type):
+    if torch.is_autocast_enabled(hidden_TH.device.type) and dtype != torch.float64:  # which autocast leaves alone everywhere
         low = torch.get_autocast_dtype(hidden_TH.device.type)
         hidden_TH, gate_up_EJH, down_EHI = hidden_TH.to(low), gate_up_EJH.to(low), down_EHI.to(low)
     out_TH: Tensor = _MoeExperts.apply(  # type: ignore[no-untyped-call]
@@ -170,7 +170,12 @@ def _has_grouped_mm(a: Tensor, b: Tensor) -> bool:
 def _is_aligned(t: Tensor) -> bool:
     *outer, a, b = t.stride()
     steps = (*outer, max(a, b))  # where both are 1, as of a single column, one of them is such a step and no multiple
-    return t.numel() > 0 and t.data_ptr() % 16 == 0 and min(a, b) == 1 and all(s * t.element_size() % 16 == 0 for s in steps)
+    return (
+        t.numel() > 0
+        and t.data_ptr() % 16 == 0
+        and min(a, b) == 1
+        and all(s > 0 and s * t.element_size() % 16 == 0 for s in steps)  # 0: an expanded tensor, which the call refuses
+    )
 
 
 def _group_sizes(ends_E: Tensor) -> list[int]:

@@ -206,6 +206,23 @@ def test_non_contiguous_inputs() -> None:
         torch.testing.assert_close(seen, wanted, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("expanded", ["experts", "rows", "columns", "all"])
+def test_expanded_weights_are_taken(expanded: str) -> None:
+    hidden, gate_up, down, index, weight = problem(13, 16, 8, 4, 2, torch.float32)
+    first = {"experts": slice(1), "rows": (slice(None), slice(1)), "columns": (..., slice(1)), "all": (slice(1), slice(1), slice(1))}[
+        expanded
+    ]
+    wide = [t[first].expand(t.shape) for t in (gate_up, down)]
+    found = moe_experts(hidden, *wide, index, weight)
+    torch.testing.assert_close(found, moe_experts_ref(hidden, *wide, index, weight), rtol=1e-5, atol=1e-5)
+
+
+def test_autocast_leaves_float64_alone() -> None:
+    tensors = problem(13, 16, 8, 4, 2)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        torch.testing.assert_close(moe_experts(*tensors), moe_experts_ref(*tensors), rtol=1e-11, atol=1e-12)
+
+
 def test_autocast_multiplies_in_its_dtype_and_gives_back_ours() -> None:
     tensors = problem(13, 16, 8, 4, 2, torch.float32)
     exact = moe_experts_ref(*tensors)
