@@ -27,6 +27,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from twinkle.kernels._device import on_device_of
 from twinkle.kernels.tuning import Launch, launch_for
 
 _CHUNK_BYTES = 640 * 2**20
@@ -192,26 +193,27 @@ def absorb_rows_(
     if num_rows == 0:
         return
     launch = launch or launch_for("linear_logprob", num_v, logits_CV.device)
-    _rows_kernel[(num_rows,)](
-        logits_CV,
-        logits_CV.stride(0),
-        bias_V,
-        labels_C,
-        num_v,
-        first_v,
-        1.0 / temperature,
-        state_4C,
-        logps_C,
-        entropies_C,
-        argmax_C,
-        d_entropy_CV,
-        g_logps_C,
-        g_entropies_C,
-        FIRST=first,
-        LAST=last,
-        GRADIENT=gradient,
-        **launch.options,
-    )
+    with on_device_of(logits_CV):
+        _rows_kernel[(num_rows,)](
+            logits_CV,
+            logits_CV.stride(0),
+            bias_V,
+            labels_C,
+            num_v,
+            first_v,
+            1.0 / temperature,
+            state_4C,
+            logps_C,
+            entropies_C,
+            argmax_C,
+            d_entropy_CV,
+            g_logps_C,
+            g_entropies_C,
+            FIRST=first,
+            LAST=last,
+            GRADIENT=gradient,
+            **launch.options,
+        )
 
 
 def forward(

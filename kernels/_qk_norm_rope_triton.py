@@ -14,6 +14,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from twinkle.kernels._device import on_device_of
 from twinkle.kernels._rope_triton import angle_arguments, contiguous_heads, head_start, part_sizes, turn
 from twinkle.kernels._row_triton import num_sharing_programs
 from twinkle.kernels.tuning import launch_for
@@ -21,13 +22,19 @@ from twinkle.kernels.tuning import launch_for
 
 @triton.jit  # type: ignore[untyped-decorator]
 def _scaled(
-    normed: tl.tensor, weight_ptr: tl.tensor, is_col: tl.tensor, offset: tl.tensor, WITH_OFFSET: tl.constexpr, BLOCK: tl.constexpr
+    normed: tl.tensor,
+    x_ptr: tl.tensor,
+    weight_ptr: tl.tensor,
+    out_ptr: tl.tensor,
+    is_col: tl.tensor,
+    offset: tl.tensor,
+    WITH_OFFSET: tl.constexpr,
+    BLOCK: tl.constexpr,
 ) -> tl.tensor:
-    """Normalised numbers times the weights from ``weight_ptr`` on, rounded to their dtype as often as the modules do; in float32."""
-    dtype = weight_ptr.dtype.element_ty
+    """Normalised numbers times the weights from ``weight_ptr`` on, rounded where the modules round: in float32, of the dtype of ``out``."""
     weight = tl.load(weight_ptr + tl.arange(0, BLOCK)[None, :], mask=is_col, other=0.0).to(tl.float32)
-    scaled = normed * (weight + offset) if WITH_OFFSET else normed.to(dtype).to(tl.float32) * weight
-    return scaled.to(dtype).to(tl.float32)
+    scaled = normed * (weight + offset) if WITH_OFFSET else normed.to(x_ptr.dtype.element_ty).to(tl.float32) * weight
+    return scaled.to(out_ptr.dtype.element_ty).to(tl.float32)
 
 
 @triton.jit  # type: ignore[untyped-decorator]
@@ -72,13 +79,13 @@ def _forward_tile(
     r = tl.rsqrt(squares / (2 * HALF + REST) + eps)
     tl.store(r_ptr + rows, r, mask=is_row)
 
-    first = _scaled(first * r[:, None], weight_ptr, is_col, offset, WITH_OFFSET, BLOCK_HALF)
-    second = _scaled(second * r[:, None], weight_ptr + HALF, is_col, offset, WITH_OFFSET, BLOCK_HALF)
+    first = _scaled(first * r[:, None], x_ptr, weight_ptr, out_ptr, is_col, offset, WITH_OFFSET, BLOCK_HALF)
+    second = _scaled(second * r[:, None], x_ptr, weight_ptr + HALF, out_ptr, is_col, offset, WITH_OFFSET, BLOCK_HALF)
     first, second = turn(first, second, rows, inside, num_heads, num_tokens, angles, False, HALF, BLOCK_HALF)
     tl.store(out_tile_ptr + cols, first.to(dtype), mask=inside)
     tl.store(out_tile_ptr + HALF + cols, second.to(dtype), mask=inside)
     if REST > 0:
-        rest = _scaled(rest * r[:, None], weight_ptr + 2 * HALF, is_rest, offset, WITH_OFFSET, BLOCK_REST)
+        rest = _scaled(rest * r[:, None], x_ptr, weight_ptr + 2 * HALF, out_ptr, is_rest, offset, WITH_OFFSET, BLOCK_REST)
         tl.store(out_tile_ptr + 2 * HALF + rest_cols, rest.to(dtype), mask=still)
 
 
@@ -249,7 +256,10 @@ def qk_norm_rope_forward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """``(q', k')`` and the inverse root mean squares of both, in float32, by row."""
     q, k = contiguous_heads(q_BSTD), contiguous_heads(k_BSTD)
-    q_out, k_out = torch.empty_like(q), torch.empty_like(k)
+    q_out, k_out = (
+        torch.empty_like(x, dtype=x.dtype if offset != 0.0 else torch.promote_types(x.dtype, weight_D.dtype))
+        for x, weight_D in ((q, q_weight_D), (k, k_weight_D))
+    )
     num_sequences, num_q_heads, num_tokens, d = q.shape
     num_k_heads = k.shape[1]
     num_rows = [num_sequences * num_tokens * heads for heads in (num_q_heads, num_k_heads)]
@@ -257,21 +267,22 @@ def qk_norm_rope_forward(
     if num_sequences * num_tokens == 0:
         return q_out, k_out, q_r, k_r
     launch = launch_for("qk_norm_rope", d, q.device)
-    _forward_kernel[(sum(triton.cdiv(n, launch.blocks["BLOCK_N"]) for n in num_rows),)](
-        (q, q_weight_D.contiguous(), q_out, q_r),
-        (k, k_weight_D.contiguous(), k_out, k_r),
-        *(t.stride()[:3] for t in (q, k, q_out, k_out)),
-        num_q_heads,
-        num_k_heads,
-        num_sequences,
-        num_tokens,
-        angle_arguments(cos_BTR, sin_BTR),
-        eps,
-        offset,
-        WITH_OFFSET=offset != 0.0,
-        **part_sizes(d, cos_BTR.shape[-1]),
-        **launch.options,
-    )
+    with on_device_of(q):
+        _forward_kernel[(sum(triton.cdiv(n, launch.blocks["BLOCK_N"]) for n in num_rows),)](
+            (q, q_weight_D.contiguous(), q_out, q_r),
+            (k, k_weight_D.contiguous(), k_out, k_r),
+            *(t.stride()[:3] for t in (q, k, q_out, k_out)),
+            num_q_heads,
+            num_k_heads,
+            num_sequences,
+            num_tokens,
+            angle_arguments(cos_BTR, sin_BTR),
+            eps,
+            offset,
+            WITH_OFFSET=offset != 0.0,
+            **part_sizes(d, cos_BTR.shape[-1]),
+            **launch.options,
+        )
     return q_out, k_out, q_r, k_r
 
 
@@ -306,21 +317,22 @@ def qk_norm_rope_backward(
         num_q_programs = max(1, num_programs - num_k_programs)
         q_parts = torch.empty(num_q_programs, d, dtype=torch.float32, device=q.device)
         k_parts = torch.empty(num_k_programs, d, dtype=torch.float32, device=q.device)
-    _backward_kernel[(num_q_programs + num_k_programs,)](
-        (g_q_out, q, q_weight_D.contiguous(), q_r, g_q, q_parts),
-        (g_k_out, k, k_weight_D.contiguous(), k_r, g_k, k_parts),
-        *(t.stride()[:3] for t in (g_q_out, g_k_out, q, k, g_q, g_k)),
-        num_q_programs,
-        num_q_heads,
-        k.shape[1],
-        num_sequences,
-        num_tokens,
-        angle_arguments(cos_BTR, sin_BTR),
-        offset,
-        **part_sizes(d, cos_BTR.shape[-1]),
-        STAGES=launch.num_stages if needs_weight else 1,  # a single tile has nothing to load ahead
-        **launch.options,
-    )
+    with on_device_of(q):
+        _backward_kernel[(num_q_programs + num_k_programs,)](
+            (g_q_out, q, q_weight_D.contiguous(), q_r, g_q, q_parts),
+            (g_k_out, k, k_weight_D.contiguous(), k_r, g_k, k_parts),
+            *(t.stride()[:3] for t in (g_q_out, g_k_out, q, k, g_q, g_k)),
+            num_q_programs,
+            num_q_heads,
+            k.shape[1],
+            num_sequences,
+            num_tokens,
+            angle_arguments(cos_BTR, sin_BTR),
+            offset,
+            **part_sizes(d, cos_BTR.shape[-1]),
+            STAGES=launch.num_stages if needs_weight else 1,  # a single tile has nothing to load ahead
+            **launch.options,
+        )
     if q_parts is None or k_parts is None:
         return g_q, g_k, None, None
     return g_q, g_k, q_parts.sum(0).to(q_weight_D.dtype), k_parts.sum(0).to(k_weight_D.dtype)

@@ -16,6 +16,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from twinkle.kernels._device import on_device_of
 from twinkle.kernels._row import fold_rows
 from twinkle.kernels._row_triton import num_sharing_programs, row_start
 from twinkle.kernels.tuning import launch_for
@@ -150,25 +151,26 @@ def rms_norm_backward(
     if needs_weight:
         num_programs = num_sharing_programs(num_tiles, x.device)
         parts = torch.empty(num_programs, num_cols, dtype=torch.float32, device=x.device)
-    _backward_kernel[(num_programs,)](
-        rows[1],
-        rows[0],
-        weight_H.contiguous(),
-        r,
-        None if g_total is None else rows[2],
-        rows[3],
-        parts,
-        sizes,
-        strides[1],
-        strides[0],
-        strides[2],
-        strides[3],
-        num_cols,
-        offset,
-        BLOCK_H=triton.next_power_of_2(num_cols),
-        STAGES=launch.num_stages if needs_weight else 1,  # a single tile has nothing to load ahead
-        **launch.options,
-    )
+    with on_device_of(x):
+        _backward_kernel[(num_programs,)](
+            rows[1],
+            rows[0],
+            weight_H.contiguous(),
+            r,
+            None if g_total is None else rows[2],
+            rows[3],
+            parts,
+            sizes,
+            strides[1],
+            strides[0],
+            strides[2],
+            strides[3],
+            num_cols,
+            offset,
+            BLOCK_H=triton.next_power_of_2(num_cols),
+            STAGES=launch.num_stages if needs_weight else 1,  # a single tile has nothing to load ahead
+            **launch.options,
+        )
     return rows[3], None if parts is None else parts.sum(0).to(weight_H.dtype)
 
 
@@ -182,22 +184,23 @@ def _forward(x: Tensor, residual: Tensor | None, weight_H: Tensor, eps: float, o
     launch = launch_for("rms_norm", num_cols, x.device)
     # ``total`` has the strides of ``y``: both were made like ``x``.
     sizes, rows, strides = fold_rows(x, x if residual is None else residual, y, y if residual is None else total)
-    _forward_kernel[(triton.cdiv(math.prod(sizes), launch.blocks["BLOCK_N"]),)](
-        rows[0],
-        None if residual is None else rows[1],
-        weight_H.contiguous(),
-        rows[2],
-        None if residual is None else rows[3],
-        r,
-        sizes,
-        strides[0],
-        strides[1],
-        strides[2],
-        num_cols,
-        eps,
-        offset,
-        WITH_OFFSET=offset != 0.0,
-        BLOCK_H=triton.next_power_of_2(num_cols),
-        **launch.options,
-    )
+    with on_device_of(x):
+        _forward_kernel[(triton.cdiv(math.prod(sizes), launch.blocks["BLOCK_N"]),)](
+            rows[0],
+            None if residual is None else rows[1],
+            weight_H.contiguous(),
+            rows[2],
+            None if residual is None else rows[3],
+            r,
+            sizes,
+            strides[0],
+            strides[1],
+            strides[2],
+            num_cols,
+            eps,
+            offset,
+            WITH_OFFSET=offset != 0.0,
+            BLOCK_H=triton.next_power_of_2(num_cols),
+            **launch.options,
+        )
     return rows[2], total if residual is None else rows[3], r

@@ -14,6 +14,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from twinkle.kernels._device import on_device_of
 from twinkle.kernels.tuning import launch_for
 
 
@@ -142,21 +143,22 @@ def rope(q_BSTD: Tensor, k_BSTD: Tensor, cos_BTR: Tensor, sin_BTR: Tensor, *, tr
         return q_out, k_out
     launch = launch_for("rope", d, q.device)
     num_tiles = sum(triton.cdiv(num_sequences * num_tokens * heads, launch.blocks["BLOCK_N"]) for heads in (num_q_heads, num_k_heads))
-    _rope_kernel[(num_tiles,)](
-        q,
-        k,
-        q_out,
-        k_out,
-        *(t.stride()[:3] for t in (q, k, q_out, k_out)),
-        num_q_heads,
-        num_k_heads,
-        num_sequences,
-        num_tokens,
-        angle_arguments(cos_BTR, sin_BTR),
-        TRANSPOSED=transposed,
-        **part_sizes(d, cos_BTR.shape[-1]),
-        **launch.options,
-    )
+    with on_device_of(q):
+        _rope_kernel[(num_tiles,)](
+            q,
+            k,
+            q_out,
+            k_out,
+            *(t.stride()[:3] for t in (q, k, q_out, k_out)),
+            num_q_heads,
+            num_k_heads,
+            num_sequences,
+            num_tokens,
+            angle_arguments(cos_BTR, sin_BTR),
+            TRANSPOSED=transposed,
+            **part_sizes(d, cos_BTR.shape[-1]),
+            **launch.options,
+        )
     return q_out, k_out
 
 

@@ -12,6 +12,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from twinkle.kernels._device import on_device_of
 from twinkle.kernels._row import fold_rows
 from twinkle.kernels._row_triton import row_start
 from twinkle.kernels.tuning import launch_for
@@ -84,7 +85,8 @@ def swiglu_forward(gate: Tensor, up: Tensor) -> Tensor:
     launch = launch_for("swiglu", gate.shape[-1], gate.device)
     num_cols, sizes, tensors, strides = _fold(gate, up, y)
     grid = (math.prod(sizes) * triton.cdiv(num_cols, launch.blocks["BLOCK_I"]),)
-    _forward_kernel[grid](*tensors, num_cols, sizes, *strides, **launch.options)
+    with on_device_of(gate):
+        _forward_kernel[grid](*tensors, num_cols, sizes, *strides, **launch.options)
     return tensors[2]
 
 
@@ -96,7 +98,8 @@ def swiglu_backward(g_y: Tensor, gate: Tensor, up: Tensor, overwrite: bool) -> t
     launch = launch_for("swiglu", gate.shape[-1], gate.device)
     num_cols, sizes, tensors, strides = _fold(g_y, gate, up, g_gate, g_up)
     grid = (math.prod(sizes) * triton.cdiv(num_cols, launch.blocks["BLOCK_I"]),)
-    _backward_kernel[grid](*tensors, num_cols, sizes, *strides, **launch.options)
+    with on_device_of(gate):
+        _backward_kernel[grid](*tensors, num_cols, sizes, *strides, **launch.options)
     return tensors[3], tensors[4]
 
 
