@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 MAX_ROW = 16_384
-"""Numbers of a row that a program still holds in registers; longer rows take torch's operations."""
+"""Numbers of a row that a program still holds in registers."""
 
 
-def fits_triton(x: Tensor) -> bool:
-    """Whether the Triton kernels take ``x``: on CUDA, of a dtype that they widen to float32, with rows that fit registers."""
-    return x.is_cuda and x.dtype in (torch.float16, torch.bfloat16, torch.float32) and x.shape[-1] <= MAX_ROW
+def fits_triton(x: Tensor, longest_row: float = MAX_ROW) -> bool:
+    """Whether the Triton kernels take ``x``: on CUDA, of a dtype that they widen to float32, with rows that are not too long."""
+    return x.is_cuda and x.dtype in (torch.float16, torch.bfloat16, torch.float32) and x.shape[-1] <= longest_row
 
 
 def fold_rows(*tensors: Tensor) -> tuple[tuple[int, int, int], list[Tensor], list[tuple[int, int, int]]]:

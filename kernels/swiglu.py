@@ -4,12 +4,13 @@ With ``s = sigmoid(gate)`` and ``a = gate s``::
 
     y = a up      d up = dy a      d gate = dy up s (1 + gate (1 - s))
 
-Only the two inputs are kept for the backward pass, and ``a`` is made again from ``gate`` there; separate operations keep it as a third
-tensor. Letters: I, the intermediate size.
+On a GPU, and in float32, only the two inputs are kept for the backward pass, and ``a`` is made again from ``gate`` there; separate
+operations keep it as a third tensor. Letters: I, the intermediate size.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -35,10 +36,23 @@ def swiglu(gate: Tensor, up: Tensor, *, overwrite: bool = False) -> Tensor:
         raise ValueError(
             f"gate and up must agree in shape and dtype, got {tuple(gate.shape)} {gate.dtype} and {tuple(up.shape)} {up.dtype}"
         )
-    if overwrite and (gate.data_ptr() == up.data_ptr() or 0 in (*gate.stride(), *up.stride())):
-        raise ValueError("overwrite needs gate and up in storage of their own, got one tensor for both or an expanded one")
+    if overwrite and gate.numel() > 0 and (_share_elements(gate, up) or 0 in (*gate.stride(), *up.stride())):
+        raise ValueError("overwrite needs gate and up in memory of their own, got tensors that share some or an expanded one")
     y: Tensor = _SwiGLU.apply(gate, up, overwrite)  # type: ignore[no-untyped-call]
     return y
+
+
+def _share_elements(one: Tensor, other: Tensor) -> bool:
+    """Whether two tensors of one shape may have memory in common. The halves of one projection have not."""
+    if one.untyped_storage().data_ptr() != other.untyped_storage().data_ptr():
+        return False
+    low, high = sorted((one, other), key=Tensor.storage_offset)
+    distance, length = high.storage_offset() - low.storage_offset(), low.shape[-1]
+    if distance > sum((size - 1) * stride for size, stride in zip(low.shape, low.stride(), strict=True)):
+        return False
+    row_strides = [stride for size, stride in zip(low.shape[:-1], low.stride(), strict=False) if size > 1]
+    lie_side_by_side = low.stride() == high.stride() and low.stride(-1) == 1 and length <= distance
+    return not (lie_side_by_side and all(stride >= distance + length for stride in row_strides))
 
 
 def swiglu_ref(gate: Tensor, up: Tensor) -> Tensor:
@@ -71,7 +85,7 @@ class _SwiGLU(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, gate: Tensor, up: Tensor, overwrite: bool) -> Tensor:
         activation = None
-        if fits_triton(gate):
+        if fits_triton(gate, longest_row=math.inf):
             from twinkle.kernels import _swiglu_triton
 
             y = _swiglu_triton.swiglu_forward(gate, up)
@@ -85,7 +99,7 @@ class _SwiGLU(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, g_y: Tensor) -> tuple[Tensor | None, ...]:
         gate, up, activation = ctx.saved_tensors
-        if fits_triton(gate):
+        if fits_triton(gate, longest_row=math.inf):
             from twinkle.kernels import _swiglu_triton
 
             g_gate, g_up = _swiglu_triton.swiglu_backward(g_y, gate, up, ctx.overwrite)

@@ -22,7 +22,7 @@ def triton_layers(monkeypatch: pytest.MonkeyPatch) -> None:
     small = Launch(blocks={"BLOCK_N": 2})
     for kernel in LAYER_KERNELS:
         launch = Launch(blocks={"BLOCK_I": 8}) if kernel == "swiglu" else small
-        monkeypatch.setattr(f"twinkle.kernels.{kernel}.fits_triton", lambda x: True)
+        monkeypatch.setattr(f"twinkle.kernels.{kernel}.fits_triton", lambda *_, **__: True)
         monkeypatch.setattr(f"twinkle.kernels._{kernel}_triton.launch_for", lambda *_, launch=launch: launch)
 
 
@@ -33,5 +33,5 @@ def layer_path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
         request.getfixturevalue("triton_layers")
     else:
         for kernel in LAYER_KERNELS:
-            monkeypatch.setattr(f"twinkle.kernels.{kernel}.fits_triton", lambda x: False)
+            monkeypatch.setattr(f"twinkle.kernels.{kernel}.fits_triton", lambda *_, **__: False)
     return str(request.param)

@@ -7,6 +7,7 @@ import torch
 from float64_check import assert_agrees
 from torch import Tensor
 
+from twinkle.kernels._row import MAX_ROW
 from twinkle.kernels.swiglu import swiglu, swiglu_ref
 
 pytestmark = pytest.mark.filterwarnings("ignore:TRITON_DEFAULT_FP_FUSION")  # on a GPU, at the first compilation
@@ -90,7 +91,27 @@ def test_what_does_not_belong_together_is_refused() -> None:
     x = torch.randn(2, 4)
     with pytest.raises(ValueError, match="must agree in shape and dtype"):
         swiglu(x, x[:, :2])
-    with pytest.raises(ValueError, match="storage of their own"):
-        swiglu(x, x, overwrite=True)
-    with pytest.raises(ValueError, match="storage of their own"):
-        swiglu(x[:1].expand(2, 4), x, overwrite=True)
+    longer = torch.randn(3, 10)
+    for gate, up in ((x, x), (x[:1].expand(2, 4), x), (longer[:, :8], longer[:, 1:9]), (longer[:2], longer[1:])):
+        with pytest.raises(ValueError, match="memory of their own"):
+            swiglu(gate, up, overwrite=True)
+
+
+@pytest.mark.parametrize(("shape", "dim"), [((2, 3, 26), -1), ((4, 3, 5), 0), ((0, 8), -1)])
+def test_parts_of_one_tensor_may_be_overwritten(shape: tuple[int, ...], dim: int, layer_path: str, device: torch.device) -> None:
+    """Side by side, one after the other, and nothing at all."""
+
+    def fast(x: Tensor) -> Tensor:
+        gate, up = (x * 1).chunk(2, dim=dim)
+        return swiglu(gate, up, overwrite=True)
+
+    assert_agrees(fast, lambda x: swiglu_ref(*x.chunk(2, dim=dim)), [numbers(*shape, device=device)])
+
+
+def test_rows_of_any_length_take_triton(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are cut into blocks: the 25,600 of a model of 32B are not too long, as they are for a norm."""
+    seen = []
+    monkeypatch.setattr("twinkle.kernels.swiglu.fits_triton", lambda x, longest_row=MAX_ROW: x.shape[-1] <= longest_row)
+    monkeypatch.setattr("twinkle.kernels._swiglu_triton.swiglu_forward", lambda gate, up: seen.append(gate.shape) or gate)  # type: ignore[func-returns-value]
+    swiglu(torch.zeros(2, 25_600), torch.zeros(2, 25_600))
+    assert seen == [(2, 25_600)]
