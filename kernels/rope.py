@@ -5,7 +5,8 @@ Of a head ``x = (x1, x2, rest)``, where ``x1`` and ``x2`` are the halves of the 
     x' = (x1 cos1 - x2 sin1, x2 cos2 + x1 sin2, rest)
 
 A rotation is linear, so its backward pass is the transposed rotation of the gradient: the same formula with ``-sin2, -sin1`` for
-``sin1, sin2``; nothing but cosines and sines is kept. Products are summed in float32 or wider and rounded to the dtype of ``x``.
+``sin1, sin2``; nothing but cosines and sines is kept. A GPU sums the products in float32 and rounds once, to the dtype of ``x``; torch's
+operations round the first product too.
 
 Letters: B sequences, S heads, T tokens, D numbers of a head, R of them rotated.
 """
@@ -76,7 +77,7 @@ def check_rotation(q_BSTD: Tensor, k_BSTD: Tensor, cos_BTR: Tensor, sin_BTR: Ten
             f"q and k must agree in all but their heads, got {tuple(q_BSTD.shape)} {q_BSTD.dtype} and {tuple(k_BSTD.shape)} {k_BSTD.dtype}"
         )
     size = cos_BTR.shape[-1]
-    if cos_BTR.shape != sin_BTR.shape or tuple(cos_BTR.shape) not in ((b, t, size), (1, t, size)) or size > d or size % 2:
+    if cos_BTR.shape != sin_BTR.shape or tuple(cos_BTR.shape) not in ((b, t, size), (1, t, size)) or size > d or size % 2 or size == 0:
         raise ValueError(
             f"cos and sin must be [{b} or 1, {t}, an even number up to {d}], got {tuple(cos_BTR.shape)} and {tuple(sin_BTR.shape)}"
         )

@@ -87,6 +87,20 @@ def test_lower_precisions_stay_within_their_rounding(dtype: torch.dtype, layer_p
     assert_agrees(*both_normed(cos, sin), tensors)
 
 
+@pytest.mark.parametrize("offset", [0.0, 1.0])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_weights_may_be_wider_than_heads(dtype: torch.dtype, offset: float, layer_path: str, device: torch.device) -> None:
+    """As under autocast: both, or one of them; part of the head does not turn."""
+    b, q_heads, k_heads, t, d, r = SIZES[3]
+    q, k, q_weight, k_weight = inputs((b, q_heads, k_heads, t, d, r), device, dtype)
+    wide_q, wide_k = (numbers(d, device=device, seed=s) for s in (3, 4))
+    functions = both_normed(*angles(b, t, r, device), offset)
+    for weights in ((wide_q, wide_k), (wide_q, k_weight), (q_weight, wide_k)):
+        assert_agrees(*functions, [q, k, *weights])
+        for found, weight in zip(functions[0](q, k, *weights), weights, strict=True):
+            assert found.dtype == (weight.dtype if offset == 0.0 else dtype)
+
+
 def test_any_strides_are_taken(layer_path: str, device: torch.device) -> None:
     """Contiguous by head, parts of one projection, every second number, and angles that are parts of a table."""
     fused = numbers(2, 3, 5, 12, device=device).transpose(1, 2)
@@ -132,6 +146,24 @@ def test_a_bfloat16_model_sees_the_numbers_of_its_own_modules(layer_path: str, d
         torch.testing.assert_close(ours, theirs, rtol=2**-7, atol=4 * 2**-7)
 
 
+def test_under_autocast_a_model_sees_the_numbers_of_its_own_modules(layer_path: str, device: torch.device) -> None:
+    """Weights and angles in float32: the normalised heads are rounded to their own 16 bits, and nothing is after that. Equal to float32's
+    last places but where the inverse root, summed in another order, falls on the other side of that rounding: 1 in 100 at most."""
+    # Triton's interpreter truncates to bfloat16 where a GPU rounds.
+    dtype = torch.float16 if layer_path == "triton" and device.type == "cpu" else torch.bfloat16
+    q, k = (heads(2, s, 9, 16, device, dtype, s) for s in (4, 2))
+    norms = [Qwen3RMSNorm(16, eps=1e-6).to(device) for _ in range(2)]
+    for seed, norm in enumerate(norms):
+        norm.weight.data = numbers(16, device=device, seed=seed)
+    cos, sin = (torch.cat([x, x], dim=-1) for x in angles(2, 9, 8, device))
+    ours = qk_norm_rope(q, k, norms[0].weight, norms[1].weight, cos, sin, 1e-6)
+    theirs = apply_rotary_pos_emb(norms[0](q), norms[1](k), cos, sin)
+    for one, other in zip(ours, theirs, strict=True):
+        assert one.dtype == other.dtype == torch.float32
+        assert ((one - other).abs() > 1e-6 * (1 + other.abs())).float().mean() <= 0.01
+        torch.testing.assert_close(one, other, rtol=0, atol=8 * torch.finfo(dtype).eps)
+
+
 def test_gradients_of_float64_pass_gradcheck() -> None:
     q, k = (torch.randn(2, s, 3, 6, dtype=torch.float64, requires_grad=True) for s in (2, 1))
     weights = [torch.randn(6, dtype=torch.float64, requires_grad=True) for _ in range(2)]
@@ -144,10 +176,10 @@ def test_what_does_not_belong_together_is_refused() -> None:
     q, k, cos = torch.randn(2, 3, 5, 8), torch.randn(2, 1, 5, 8), torch.randn(2, 5, 8)
     with pytest.raises(ValueError, match="agree in all but their heads"):
         rope(q, k[:, :, :4], cos, cos)
-    for wrong in (cos[:, :4], cos[..., :7], torch.randn(2, 5, 10), torch.randn(3, 5, 8)):
+    for wrong in (cos[:, :4], cos[..., :7], cos[..., :0], torch.randn(2, 5, 10), torch.randn(3, 5, 8)):
         with pytest.raises(ValueError, match=r"cos and sin must be \[2 or 1, 5, an even number up to 8\]"):
             rope(q, k, wrong, wrong)
     with pytest.raises(ValueError, match="constants of the rotation"):
         rope(q, k, cos.clone().requires_grad_(), cos)
-    with pytest.raises(ValueError, match=r"k_weight must be \(8,\)"):
-        qk_norm_rope(q, k, torch.ones(8), torch.ones(8, dtype=torch.bfloat16), cos, cos, 0.1)
+    with pytest.raises(ValueError, match=r"k_weight must be \(8,\), as long as a head, got \(1,\)"):
+        qk_norm_rope(q, k, torch.ones(8), torch.ones(1), cos, cos, 0.1)
