@@ -35,15 +35,18 @@ def qk_norm_rope(
     Args:
         q_BSTD: ``[B, query heads, T, D]``, any strides: the transposed view of a projection's output is what models have.
         k_BSTD: ``[B, key heads, T, D]``, in the dtype of ``q``.
-        q_weight_D: in the dtype of ``q``, as are ``k_weight_D`` and the results.
+        q_weight_D: of any dtype, as is ``k_weight_D``: under autocast they are wider than ``q``.
         cos_BTR: ``[B or 1, T, R]``, ``R`` even and at most ``D``: whatever positions a token has, packed ones too. Constants.
         sin_BTR: likewise.
         offset: what the stored weights lack: 1 for Qwen3-Next.
+
+    Returns:
+        In the shapes and layouts of ``q`` and ``k``; in their dtype, or the wider of theirs and the weight's where ``offset`` is 0.
     """
     check_rotation(q_BSTD, k_BSTD, cos_BTR, sin_BTR)
     for name, weight_D in (("q_weight", q_weight_D), ("k_weight", k_weight_D)):
-        if weight_D.shape != q_BSTD.shape[-1:] or weight_D.dtype != q_BSTD.dtype:
-            raise ValueError(f"{name} must be ({q_BSTD.shape[-1]},) {q_BSTD.dtype}, got {tuple(weight_D.shape)} {weight_D.dtype}")
+        if weight_D.shape != q_BSTD.shape[-1:]:
+            raise ValueError(f"{name} must be ({q_BSTD.shape[-1]},), as long as a head, got {tuple(weight_D.shape)}")
     q_out, k_out = _QKNormRope.apply(  # type: ignore[no-untyped-call]
         q_BSTD, k_BSTD, q_weight_D, k_weight_D, cos_BTR, sin_BTR, eps, offset
     )
@@ -94,9 +97,7 @@ class _QKNormRope(torch.autograd.Function):
         if fits_triton(q):
             from twinkle.kernels._qk_norm_rope_triton import qk_norm_rope_backward
 
-            gradients = qk_norm_rope_backward(
-                g_q, g_k, q, k, q_weight, k_weight, cos, sin, q_r, k_r, ctx.offset, any(needs_weight)
-            )
+            gradients = qk_norm_rope_backward(g_q, g_k, q, k, q_weight, k_weight, cos, sin, q_r, k_r, ctx.offset, any(needs_weight))
             return *gradients, None, None, None, None
         sin = transposed_sin(sin)
         g_q, g_q_weight = rms_norm_backward(rotate(g_q, cos, sin), q, q_weight, q_r, ctx.offset, None, needs_weight[0])

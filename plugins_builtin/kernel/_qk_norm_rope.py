@@ -8,9 +8,8 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
+from twinkle.core.errors import UnsuitableLayer
 from twinkle.kernels.qk_norm_rope import qk_norm_rope, qk_norm_rope_ref
-from twinkle.kernels.rms_norm import rms_norm
-from twinkle.kernels.rope import rope
 
 
 @dataclass(frozen=True)
@@ -41,13 +40,13 @@ class QKNormRopeKernel:
         check_attention(layer, ("q_norm", "k_norm"), "qk_norm_rope")
         forward = attention_with(_normalise_and_rotate)
         check_equal_attention(layer, forward, "qk_norm_rope")
+        if layer.q_norm.variance_epsilon != layer.k_norm.variance_epsilon:
+            raise UnsuitableLayer(
+                f"qk_norm_rope does not fit this {type(layer).__name__}: expected one variance_epsilon for queries and keys, "
+                f"got {layer.q_norm.variance_epsilon} and {layer.k_norm.variance_epsilon}"
+            )
         return forward
 
 
 def _normalise_and_rotate(layer: Any, q_BSTD: Tensor, k_BSTD: Tensor, cos_BTR: Tensor, sin_BTR: Tensor) -> tuple[Tensor, Tensor]:
-    q_norm, k_norm = layer.q_norm, layer.k_norm
-    if q_norm.weight.dtype == k_norm.weight.dtype == q_BSTD.dtype and q_norm.variance_epsilon == k_norm.variance_epsilon:
-        return qk_norm_rope(q_BSTD, k_BSTD, q_norm.weight, k_norm.weight, cos_BTR, sin_BTR, q_norm.variance_epsilon)
-    # Under autocast the weights are wider than what the projections give, and so is what the layer's own norm gives.
-    q = rms_norm(q_BSTD, q_norm.weight, q_norm.variance_epsilon)
-    return rope(q, rms_norm(k_BSTD, k_norm.weight, k_norm.variance_epsilon), cos_BTR, sin_BTR)
+    return qk_norm_rope(q_BSTD, k_BSTD, layer.q_norm.weight, layer.k_norm.weight, cos_BTR, sin_BTR, layer.q_norm.variance_epsilon)

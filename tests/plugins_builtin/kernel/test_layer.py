@@ -136,6 +136,31 @@ def test_other_dtypes(dtype: torch.dtype) -> None:
         assert_close(step(model), expected, 6e-2 if dtype == torch.bfloat16 else 1e-6)
 
 
+def test_under_autocast_queries_and_keys_have_the_dtype_of_the_layer() -> None:
+    """Its float32 weights widen what bfloat16 projections give. Sums of 16 squares in another order fall on the other side of a rounding
+    of the normalised numbers in few places; elsewhere only float32's roundings differ."""
+    layer: Any = make("qwen3").model.layers[0].self_attn
+    hidden, angles = torch.randn(2, 5, 32), torch.randn(2, 5, 16)
+    cos, sin = angles.cos(), angles.sin()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        q, k = (project(hidden).view(2, 5, -1, 16).transpose(1, 2) for project in (layer.q_proj, layer.k_proj))
+        own = modeling_qwen3.apply_rotary_pos_emb(layer.q_norm(q), layer.k_norm(k), cos, sin)
+        found = _normalise_and_rotate(layer, q, k, cos, sin)
+    assert q.dtype == torch.bfloat16
+    for ours, theirs in zip(found, own, strict=True):
+        assert ours.dtype == theirs.dtype == torch.float32
+        assert ((ours - theirs).abs() > 1e-6).float().mean() <= 0.01
+        torch.testing.assert_close(ours, theirs, rtol=2**-7, atol=2**-7)
+
+
+def test_two_constants_of_norms_are_refused() -> None:
+    """Too close for a trial to tell them apart."""
+    model = make("qwen3")
+    model.model.layers[1].self_attn.k_norm.variance_epsilon = 1.01e-6
+    with pytest.raises(UnsuitableLayer, match="expected one variance_epsilon for queries and keys, got 1e-06 and 1.01e-06"):
+        twinkle.kernelize(model, {"Qwen3Attention": "qk_norm_rope"})
+
+
 def folder_of(family: str, tmp_path: Path) -> Path:
     make(family, vocab_size=704).save_pretrained(tmp_path)
     return make_tokenizer(tmp_path)
