@@ -170,12 +170,7 @@ def _has_grouped_mm(a: Tensor, b: Tensor) -> bool:
 def _is_aligned(t: Tensor) -> bool:
     *outer, a, b = t.stride()
     steps = (*outer, max(a, b))  # where both are 1, as of a single column, one of them is such a step and no multiple
-    return (
-        t.numel() > 0
-        and t.data_ptr() % 16 == 0
-        and min(a, b) == 1
-        and all(s > 0 and s * t.element_size() % 16 == 0 for s in steps)  # 0: an expanded tensor, which the call refuses
-    )
+    return t.numel() > 0 and t.data_ptr() % 16 == 0 and min(a, b) == 1 and all(s * t.element_size() % 16 == 0 for s in steps)
 
 
 def _group_sizes(ends_E: Tensor) -> list[int]:
