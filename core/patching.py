@@ -115,7 +115,9 @@ def stale_copies(handle: PatchHandle) -> Iterator[str]:
     replaced = {
         id(change.before): change.place
         for change in handle.journal.changes
-        if isinstance(change.before, type | types.FunctionType | types.BuiltinFunctionType) and isinstance(change.place, AttributePlace)
+        if isinstance(change.before, type | types.FunctionType | types.BuiltinFunctionType)
+        and isinstance(change.place, AttributePlace)
+        and change.place.name != "__class__"  # an instance's: the class itself stays where it was
     }
     if not replaced:
         return

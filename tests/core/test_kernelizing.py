@@ -150,6 +150,13 @@ def test_a_function_of_a_module_is_replaced_for_the_process(function_module: Cal
     assert functions.twice is function_module  # type: ignore[attr-defined]
 
 
+def test_a_class_that_layers_no_longer_have_is_no_stale_copy(function_module: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, __name__, types.ModuleType(__name__))
+    monkeypatch.setattr(sys.modules[__name__], "Scale", Scale, raising=False)
+    with twinkle.kernelize(Model(), {"kernelized_functions.twice": lambda x: x * 3, "Scale": PlusOne}) as handle:
+        assert handle.limits == ("kernelized_functions.twice is replaced for every model of this process",)
+
+
 def test_a_kernel_component_is_called_in_place_of_a_function(function_module: Callable[..., Any]) -> None:
     with twinkle.kernelize(Model(), {"kernelized_functions.twice": FunctionKernel}):
         assert functions.twice(X)[0] == 5  # type: ignore[attr-defined]
