@@ -121,21 +121,22 @@ class _Fused:
         return cls(layer.forward, base.weight, base.bias, a.weight, b.weight, layer.scaling[name], layer.lora_dropout[name])
 
     def __call__(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        operands = (x, self.weight_OI, self.a_RI, self.b_OR)
         device = x.device.type
-        operands = x, self.weight_OI, self.a_RI, self.b_OR
-        if torch.is_autocast_enabled(device):
-            dtype = torch.get_autocast_dtype(device)
-            are_alike = all(t.dtype.itemsize <= 4 for t in operands)  # float64 is not cast
-        else:
-            dtype = x.dtype
-            are_alike = all(t.dtype == dtype for t in operands)
+        is_cast = torch.is_autocast_enabled(device)
+        # Autocast leaves float64 as it is.
+        are_alike = all(t.dtype.itemsize <= 4 for t in operands) if is_cast else all(t.dtype == x.dtype for t in operands)
         if args or kwargs or not are_alike:
             return self.own(x, *args, **kwargs)
-        x, weight_OI, a_RI, b_OR = (t.to(dtype) for t in operands)
-        bias_O = None if self.bias_O is None else self.bias_O.to(dtype)
+        if not is_cast:
+            return self._apply(self.bias_O, *operands)
+        dtype = torch.get_autocast_dtype(device)
         with torch.autocast(device, enabled=False):
-            dropped = self.dropout(x) if self.dropout.training and type(self.dropout) is Dropout else None
-            return lora_linear(x, weight_OI, bias_O, a_RI, b_OR, self.scaling, dropped)
+            return self._apply(None if self.bias_O is None else self.bias_O.to(dtype), *(t.to(dtype) for t in operands))
+
+    def _apply(self, bias_O: Tensor | None, x: Tensor, weight_OI: Tensor, a_RI: Tensor, b_OR: Tensor) -> Tensor:
+        dropped = self.dropout(x) if self.dropout.training and type(self.dropout) is Dropout else None
+        return lora_linear(x, weight_OI, bias_O, a_RI, b_OR, self.scaling, dropped)
 
 
 def _is_vanilla(layer: LoraLayer) -> bool:
@@ -147,8 +148,9 @@ def _is_vanilla(layer: LoraLayer) -> bool:
         return False
     base, a, b, dropout = layer.base_layer, layer.lora_A[name], layer.lora_B[name], layer.lora_dropout[name]
     are_plain = all(type(part) is Linear and _runs(part, Linear) and not _is_hooked(part) for part in (base, a, b))
-    is_frozen = not any(parameter.requires_grad for parameter in base.parameters())
-    return are_plain and is_frozen and a.bias is None and b.bias is None and type(dropout) in (Identity, Dropout)
+    if not are_plain or a.bias is not None or b.bias is not None or type(dropout) not in (Identity, Dropout):
+        return False
+    return not (base.weight.requires_grad or (base.bias is not None and base.bias.requires_grad))
 
 
 def _runs(module: torch.nn.Module, cls: Any) -> bool:
