@@ -30,10 +30,17 @@ def run_cases(
     done: Callable[[CaseResult], None],
     doing: Doing = lambda _: None,
 ) -> list[CaseResult]:
-    """Runs one case after the other and hands each result to ``done`` before the next case is set up."""
+    """Runs one case after the other and hands each result to ``done`` before the next case is set up.
+
+    A side-car that cannot be set up ends the benchmark: a failed case stands for those that were to come.
+    """
     results = []
-    for case in cases:
-        results.append(run_case(case, rates, num_pairs=num_pairs, goal_factor=goal_factor, doing=doing))
+    try:
+        for case in cases:
+            results.append(run_case(case, rates, num_pairs=num_pairs, goal_factor=goal_factor, doing=doing))
+            done(results[-1])
+    except SideCarError as error:
+        results.append(CaseResult(name="cases to come", failure=f"{type(error).__name__}: {error}"))
         done(results[-1])
     return results
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -18,12 +19,14 @@ NUM_LOOK_UPS = 5_000
 LOOK_UP = "twinkle.resolve('loss', 'cross_entropy')"
 LAST = "import twinkle; print(twinkle.resolve('loss', 'loss_{}').entry)"
 COST = """
-{code}
 import sys
-modules = sorted(sys.modules)
+opened = []
+sys.addaudithook(lambda event, args: opened.append(args[0]) if event == "open" else None)
+{code}
+modules, num_opened = sorted(sys.modules), len(opened)
 resident = open("/proc/self/status").read().partition("VmRSS:")[2].split()[0]
 import json
-print(json.dumps({{"modules": modules, "MB": int(resident) / 1024}}))
+print(json.dumps({{"modules": modules, "MB": int(resident) / 1024, "opened": num_opened}}))
 """
 HEAVY = {"torch", "numpy", "transformers", "datasets", "peft", "ray", "pandas", "pyarrow"}
 
@@ -53,15 +56,25 @@ def import_case(size: Size) -> Case:
             variants["trl"] = timed_in_fresh_python("import trl", trl)
 
     def check() -> None:
-        found = HEAVY & set(cost_of("import twinkle")[0])
+        found = HEAVY & set(cost_of("import twinkle").modules)
         assert not found, f"import twinkle imports {found}"
         if published is not None:
             place = output_of("import twinkle; print(twinkle.__file__)", published).strip()
             assert Path(place).is_relative_to(published), f"{place} is not the twinkle of the peer"
 
     def counts() -> Sequence[Count]:
-        modules, resident_mb = cost_of("import twinkle")
-        return [Count(name="modules", value=len(modules), at_most=350), Count(name="resident", value=resident_mb, unit="MB", at_most=40)]
+        cost = cost_of("import twinkle")
+        found = [
+            Count(name="modules", value=len(cost.modules), at_most=350),
+            Count(name="resident", value=cost.resident_mb, unit="MB", at_most=40),
+            Count(name="files opened", value=cost.num_opened),
+        ]
+        if published is not None:
+            theirs = cost_of("import twinkle", published)
+            found.append(Count(name="modules of twinkle-kit", value=len(theirs.modules)))
+            found.append(Count(name="resident with twinkle-kit", value=theirs.resident_mb, unit="MB"))
+            found.append(Count(name="files opened by twinkle-kit", value=theirs.num_opened))
+        return found
 
     return Case(
         name="import",
@@ -72,10 +85,20 @@ def import_case(size: Size) -> Case:
     )
 
 
-def cost_of(code: str, path: Path | None = None) -> tuple[list[str], float]:
-    """Names of the modules and resident megabytes of a new Python after ``code``."""
-    found = json.loads(output_of(COST.format(code=code), path))
-    return found["modules"], found["MB"]
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cost:
+    """What some code did to a new Python."""
+
+    modules: list[str]
+    resident_mb: float
+    num_opened: int
+    """Files that were opened, to be read or written."""
+
+
+def cost_of(code: str, path: Path | None = None) -> Cost:
+    """The cost of ``code``, and of Python itself."""
+    found = json.loads(output_of(COST.format(code=code), path).splitlines()[-1])
+    return Cost(modules=found["modules"], resident_mb=found["MB"], num_opened=found["opened"])
 
 
 def first_model_case() -> Case:
@@ -174,7 +197,7 @@ def first_of_a_process_case(root: Path, num_more: int) -> Case:
     peer = "10 more components, plus 20 ms for each 10,000"
 
     def counts() -> Sequence[Count]:
-        modules = [set(cost_of(f"import twinkle; {LOOK_UP}", folder)[0]) for folder in (few, many)]
+        modules = [set(cost_of(f"import twinkle; {LOOK_UP}", folder).modules) for folder in (few, many)]
         return [Count(name="further modules", value=len(modules[1] - modules[0]), at_most=0)]
 
     return Case(

@@ -82,7 +82,9 @@ def interval(ratio: Ratio) -> str:
 
 
 def number(value: float) -> str:
-    """Two decimals below 10, one below 100, none above."""
+    """Two decimals below 10, one below 100, none above; below 0.1 as many as two digits take."""
+    if value < 0.0995:
+        return f"{value:.2g}"
     return f"{value:.{2 if value < 9.995 else 1 if value < 99.95 else 0}f}"
 
 

@@ -210,6 +210,17 @@ def test_a_case_is_taken_down_before_the_next_is_set_up() -> None:
     assert events == [f"{what} {name}" for name in "ab" for what in ("set up", "check", "show", "take down")]
 
 
+def test_a_side_car_that_cannot_be_set_up_loses_none_of_the_cases_before() -> None:
+    def cases() -> Iterator[Case]:
+        yield Case(name="first", variants={OURS: lambda: 1.0}, check=lambda: None)
+        raise SideCarError("side-car trl died in setup with 1")
+
+    shown: list[CaseResult] = []
+    found = run_cases(cases(), RATES, num_pairs=2, done=shown.append)
+    assert found == shown
+    assert [(case.name, case.verdict) for case in found] == [("first", Verdict.OK), ("cases to come", Verdict.FAILED)]
+
+
 def test_rates_drift_by_the_one_that_changed_most() -> None:
     later = Rates(gemm_flops_per_s={"float32": {"small": 1.25e9, "large": 2e9}}, copy_bytes_per_s=0.9e9, tiny_op_us=1.0)
     assert RATES.drift(later) == pytest.approx(0.25)

@@ -11,6 +11,7 @@ from made_up_result import RATIO, RESULT
 from benchmarks.catalogue import BENCHES, WAITING
 from benchmarks.page import write_page
 from benchmarks.ratio import summary
+from benchmarks.report import number
 from benchmarks.result import BenchResult, CaseResult, PeerResult, ResultsError, Verdict, append, newest
 
 
@@ -155,3 +156,11 @@ def test_a_noisy_result_says_so(tmp_path: Path) -> None:
     write_page([replace(RESULT, noisy=True, drift=0.31)], path)
     assert "changed by 31% meanwhile, twice: this result is noisy." in path.read_text()
     assert "| absent | 1 | not installed | 1 | NOT JUDGED, noisy |" in path.read_text()
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(0.0, "0"), (0.0314, "0.031"), (0.0996, "0.10"), (9.994, "9.99"), (9.996, "10.0"), (99.96, "100")],
+)
+def test_a_ratio_has_two_or_three_digits(value: float, shown: str) -> None:
+    assert number(value) == shown

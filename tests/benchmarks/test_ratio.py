@@ -26,6 +26,10 @@ def test_a_peer_of_twice_the_time_has_ratio_two() -> None:
     assert (found.median, found.low, found.high, found.num_pairs, found.ours_s) == (2.0, 2.0, 2.0, 10, 1.0)
 
 
+def test_the_time_of_ours_is_the_median_of_its_samples() -> None:
+    assert ratio_of(side(takes(1.0, 2.0, 9.0)), side(takes(1.0)), num_pairs=3).ours_s == 2.0
+
+
 def test_pairs_run_in_the_order_abba() -> None:
     order = []
 
@@ -67,7 +71,9 @@ def test_the_interval_is_that_of_the_order_statistics() -> None:
     assert found.high == pytest.approx(21, abs=1.5)
 
 
-@pytest.mark.parametrize(("seconds", "num_calls"), [(1.0, 1), (MIN_SAMPLE_S, 1), (MIN_SAMPLE_S / 4, 4), (0.0, 1_000)])
+@pytest.mark.parametrize(
+    ("seconds", "num_calls"), [(1.0, 1), (MIN_SAMPLE_S, 1), (MIN_SAMPLE_S / 4, 4), (MIN_SAMPLE_S / 2.5, 3), (1e-9, 1_000)]
+)
 def test_short_calls_are_repeated_until_they_make_a_sample(seconds: float, num_calls: int) -> None:
     assert Side.warmed_up(takes(seconds)).num_calls == num_calls
 
