@@ -33,12 +33,13 @@ class RMSNormKernel:
         return rms_norm_ref(x, weight_H, self.eps, offset=self.offset)
 
     def layer_forward(self, layer: Any) -> Callable[..., Any]:
-        """For layers with ``weight`` and ``variance_epsilon``."""
-        check_attributes(layer, ("weight", "variance_epsilon"), "rms_norm")
-        forward = partial(_forward, offset=self.offset)
+        """For layers with ``weight`` and ``variance_epsilon`` or, as those with an offset call it, ``eps``."""
+        epsilon = "eps" if "eps" in vars(layer) else "variance_epsilon"
+        check_attributes(layer, ("weight", epsilon), "rms_norm")
+        forward = partial(_forward, epsilon=epsilon, offset=self.offset)
         check_equal(layer, forward, [random_input(layer, 3, layer.weight.shape[-1])], "rms_norm")
         return forward
 
 
-def _forward(layer: Any, hidden_states: Tensor, *, offset: float) -> Tensor:
-    return rms_norm(hidden_states, layer.weight, layer.variance_epsilon, offset=offset)
+def _forward(layer: Any, hidden_states: Tensor, *, epsilon: str, offset: float) -> Tensor:
+    return rms_norm(hidden_states, layer.weight, vars(layer)[epsilon], offset=offset)

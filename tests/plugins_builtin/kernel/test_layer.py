@@ -35,6 +35,7 @@ from transformers.models.qwen3 import modeling_qwen3
 
 import twinkle
 from twinkle.core.errors import InvalidArgument, UnsuitableLayer
+from twinkle.kernel import RMSNormKernel
 from twinkle.model import TransformersModel
 from twinkle.plugins_builtin.kernel._attention import attention_with
 from twinkle.plugins_builtin.kernel._qk_norm_rope import _normalise_and_rotate
@@ -157,7 +158,7 @@ def test_two_constants_of_norms_are_refused() -> None:
     """Too close for a trial to tell them apart."""
     model = make("qwen3")
     model.model.layers[1].self_attn.k_norm.variance_epsilon = 1.01e-6
-    with pytest.raises(UnsuitableLayer, match="expected one variance_epsilon for queries and keys, got 1e-06 and 1.01e-06"):
+    with pytest.raises(UnsuitableLayer, match=r"expected one variance_epsilon for queries and keys, got 1e-06 and 1.01e-06"):
         twinkle.kernelize(model, {"Qwen3Attention": "qk_norm_rope"})
 
 
@@ -267,10 +268,31 @@ class OffsetRMSNorm(LlamaRMSNorm):
 
 def test_a_layer_that_computes_something_else_is_found_out_on_trial() -> None:
     gemma = GemmaForCausalLM(GemmaConfig(**HEAD))
-    with pytest.raises(UnsuitableLayer, match=r"rms_norm does not fit GemmaRMSNorm: expected the attributes"):
+    nn.init.constant_(gemma.model.norm.weight, 0.5)
+    with pytest.raises(UnsuitableLayer, match=r"rms_norm does not fit GemmaRMSNorm: on trial it gave"):
         twinkle.kernelize(gemma, {"GemmaRMSNorm": "rms_norm"})
     with pytest.raises(UnsuitableLayer, match=r"rms_norm does not fit OffsetRMSNorm: on trial it gave"):
         twinkle.kernelize(nn.Sequential(OffsetRMSNorm(8)), {"OffsetRMSNorm": "rms_norm"})
+
+
+def test_norms_whose_weights_are_stored_less_one_have_their_offset() -> None:
+    gemma = GemmaForCausalLM(GemmaConfig(**HEAD))
+    for name, weight in gemma.named_parameters():
+        if "norm" in name:
+            nn.init.uniform_(weight, -0.5, 0.5)
+    expected = step(gemma)
+    with twinkle.kernelize(gemma, {"GemmaRMSNorm": RMSNormKernel(offset=1.0)}) as handle:
+        assert handle.replaced == {"GemmaRMSNorm": 5}
+        assert_close(step(gemma), expected, STEP)
+
+
+def test_a_layer_without_what_the_kernel_reads_is_refused() -> None:
+    with pytest.raises(UnsuitableLayer, match="rms_norm does not fit LayerNorm: it would leave out what the layer does with bias, elem"):
+        twinkle.kernelize(nn.Sequential(nn.LayerNorm(8)), {"LayerNorm": "rms_norm"})
+    with pytest.raises(
+        UnsuitableLayer, match=r"swiglu does not fit Linear: expected the attributes act_fn, .*, it has no act_fn, down_proj"
+    ):
+        twinkle.kernelize(nn.Sequential(nn.Linear(8, 8)), {"Linear": "swiglu"})
 
 
 def test_every_layer_is_tried() -> None:
