@@ -25,6 +25,7 @@ SELF_TEST = "aa"
 
 WAITING = {
     "multi_tenant": "the server",
+    "lora_group_op": "the server",
     "grpo_step": "reinforcement learning",
     "server_overhead": "the server",
     "weight_sync": "reinforcement learning",

@@ -34,6 +34,10 @@ def ending(result: BenchResult) -> list[str]:
     elif (found := hardest_goal(result)) is not None:
         case, hardest = found
         last = f"{result.bench} {_peer(hardest, _floor(case), result.verdict)}"
+    elif (
+        noisiest := max((case.itself for case in result.cases if case.itself), key=lambda own: abs(own.median - 1), default=None)
+    ) is not None:
+        last = f"{result.bench} {OURS}/{OURS}={interval(noisiest)} pairs={noisiest.num_pairs} {result.verdict}"
     return [f"{result.bench}: {tally(result)}{'' if result.took_s is None else f'; {result.took_s:.0f} s'}", last]
 
 

@@ -10,6 +10,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from import_graph import ROOT
@@ -17,9 +18,12 @@ from made_up_result import RESULT
 
 from benchmarks import __main__ as command
 from benchmarks import machine
-from benchmarks.bench import OURS
+from benchmarks.bench import NUM_WARM_UPS, OURS, Size
 from benchmarks.catalogue import BENCHES, ON_GPU, SELF_TEST, WAITING
+from benchmarks.harness import GATE_FACTOR, NUM_PAIRS
 from benchmarks.machine import commit
+from benchmarks.rates import MAX_DRIFT
+from benchmarks.ratio import MAX_SELF_DIFFERENCE, summary
 from benchmarks.result import BenchResult, CaseResult, append, newest
 from benchmarks.run import BenchDied, environment, once_more_if_noisy, run_bench
 
@@ -31,12 +35,14 @@ class Call:
 
     def __init__(self, kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.results: dict[str, BenchResult] = {}
+        self.made: list[dict[str, Any]] = []
         self.kept = kept
         self._monkeypatch = monkeypatch
         monkeypatch.setattr(command, "RESULTS", kept)
         monkeypatch.setattr(command, "run_bench", self._run)
 
-    def _run(self, name: str, *, goal_factor: float, **options: object) -> BenchResult:
+    def _run(self, name: str, **options: Any) -> BenchResult:
+        self.made.append(options)
         if name not in self.results:
             raise BenchDied(f"{name}: the benchmark ended with 1, see above")
         return replace(self.results[name], bench=name)
@@ -131,6 +137,23 @@ def test_a_caller_who_names_nothing_is_shown_what_there_is(call: Call, capsys: p
     assert all(name in shown.err for name in ["usage", *BENCHES, *WAITING])
 
 
+def test_the_numbers_of_the_protocol() -> None:
+    """They are quoted with every result, so none of them is changed in passing."""
+    assert (NUM_PAIRS, NUM_WARM_UPS, GATE_FACTOR) == ({"quick": 10, "full": 30}, 2, 0.75)
+    assert (MAX_SELF_DIFFERENCE, MAX_DRIFT) == (0.03, 0.15)
+
+
+@pytest.mark.parametrize("size", ["quick", "full"])
+def test_the_size_says_the_number_of_pairs_and_the_gate_the_part_of_the_goals(size: Size, call: Call) -> None:
+    call.results = {"encode": GOOD}
+    call("encode", "--size", size)
+    call("encode", "--size", size, "--pairs", "4", "--gate")
+    assert [(made["size"], made["num_pairs"], made["goal_factor"]) for made in call.made] == [
+        (size, NUM_PAIRS[size], 1.0),
+        (size, 4, 0.75),
+    ]
+
+
 @pytest.mark.parametrize("pairs", ["0", "1", "7", "-2"])
 def test_each_side_is_first_as_often_as_the_other(pairs: str, call: Call, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
@@ -150,6 +173,10 @@ def test_the_last_line_is_the_hardest_goal_and_the_verdict_of_all(call: Call, ca
     assert capsys.readouterr().out.splitlines()[-1] == "encode FAILED: broken: AssertionError: off by one"
     call("aa")
     assert capsys.readouterr().out.splitlines()[-2:] == ["aa: nothing is judged", "aa OK"]
+    itself = [CaseResult(name=str(ratio), itself=summary([ratio] * 10, ours_s=0.1)) for ratio in (1.01, 0.9, 1.02)]
+    call.results = {"aa": replace(RESULT, cases=itself)}
+    call("aa")
+    assert capsys.readouterr().out.splitlines()[-1] == "aa ours/ours=0.90x [0.90,0.90] pairs=10 NOT JUDGED"
 
 
 def test_all_ends_with_the_last_line_of_each(call: Call, capsys: pytest.CaptureFixture[str]) -> None:
