@@ -1,8 +1,14 @@
 """Optimizer steps of LoRA fine-tuning on ragged rows: forward, backward, clip and AdamW, from encoded samples on.
 
-Every side has the same weights, adapter, batches and settings (:mod:`benchmarks.sft_workload`), and is called as its documents say. "TRL"
-has its defaults, activation recompute among them; "TRL tuned" does without recompute, "TRL padding-free" also concatenates the rows.
-A unit of time is a pass over the batches. float32 is judged, bfloat16 is shown.
+Every side has the same weights, adapter, batches in the same order, learning rate and clipping (:mod:`benchmarks.sft_workload`), is called
+as its documents say, and must show the same losses. A unit of time is a pass over the batches. float32 is judged, bfloat16 is shown.
+
+- "TRL" is SFTTrainer as it comes: its fused projection and loss, activation recompute, rows padded. Only its precision is given, which
+  would be bfloat16.
+- "TRL tuned" does without recompute. "TRL padding-free" moreover concatenates the rows of a batch; on a CPU transformers then attends
+  through a mask of all tokens by all. ``packing=True`` would put other rows together and so train something else.
+- "twinkle-kit" recomputes always.
+- "hand loop, packed" is what peft and torch can do at best, written for this very model.
 """
 
 from __future__ import annotations
