@@ -135,7 +135,7 @@ class _Fused:
             return self._apply(None if self.bias_O is None else self.bias_O.to(dtype), *(t.to(dtype) for t in operands))
 
     def _apply(self, bias_O: Tensor | None, x: Tensor, weight_OI: Tensor, a_RI: Tensor, b_OR: Tensor) -> Tensor:
-        dropped = self.dropout(x) if self.dropout.training and type(self.dropout) is Dropout else None
+        dropped = None if type(self.dropout) is Identity else self.dropout(x)
         return lora_linear(x, weight_OI, bias_O, a_RI, b_OR, self.scaling, dropped)
 
 
