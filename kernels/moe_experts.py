@@ -29,11 +29,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from torch.nn.functional import embedding_bag, silu
 
 from twinkle.core.errors import InvalidArgument
 from twinkle.kernels import _huge_page
+from twinkle.kernels._first_derivative import once_differentiable
 
 
 def moe_experts(hidden_TH: Tensor, gate_up_EJH: Tensor, down_EHI: Tensor, expert_index_TK: Tensor, expert_weight_TK: Tensor) -> Tensor:

@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
+from twinkle.kernels._first_derivative import once_differentiable
 from twinkle.kernels._row import fits_triton
 from twinkle.kernels.rms_norm import rms_norm_backward, rms_norm_forward, rms_norm_ref
 from twinkle.kernels.rope import check_rotation, rope_ref, rotate, transposed_sin

@@ -17,8 +17,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
+from twinkle.kernels._first_derivative import once_differentiable
 from twinkle.kernels._row import fits_triton
 
 
