@@ -2,8 +2,8 @@
 
 A build lies in ``build/<variant>/``, its package there or, in older ones, in a folder of its own below; sources lie in
 ``torch-ext/<package>/``. Layers are the classes of the package's module ``layers``. Only builds for every machine are taken, which are pure
-Python and Triton; a native build has compiled files, which the file rule refuses. ``kernel-status.toml`` may send a reader to another
-repository: nobody is sent anywhere, since consent was given to this one.
+Python and Triton: one for all devices, or one a device where their code is the same. A native build has compiled files, which the file rule
+refuses. ``kernel-status.toml`` may send a reader to another repository: nobody is sent anywhere, since consent was given to this one.
 """
 
 from __future__ import annotations
@@ -81,16 +81,24 @@ def _check_stays(tree: ComponentTree, where: str) -> None:
 def _package(tree: ComponentTree, where: str) -> str:
     """The folder of the package."""
     variants = {match[1] for path in tree.files if (match := _BUILD.match(path))}
-    if len(variants) > 1 and _UNIVERSAL not in variants:
-        raise NoComponent(f"{where}: it has builds for {', '.join(sorted(variants))}, and none for every device ({_UNIVERSAL})")
-    builds = [f"build/{variant}" for variant in ({_UNIVERSAL} if _UNIVERSAL in variants else variants)]
-    for folder in (*builds, "torch-ext"):
+    builds = [f"build/{variant}" for variant in ({_UNIVERSAL} if _UNIVERSAL in variants else sorted(variants))]
+    if any(_code(tree, build) != _code(tree, builds[0]) for build in builds):
+        raise NoComponent(
+            f"{where}: its builds {', '.join(builds)} differ, and none is for every device (build/{_UNIVERSAL}): which one "
+            "runs would depend on the machine"
+        )
+    for folder in (*builds[:1], "torch-ext"):
         packages = [folder] if f"{folder}/__init__.py" in tree.files else list(_packages(tree, folder))
         if len(packages) == 1:
             return packages[0]
         if packages:
             raise NoComponent(f"{where}: expected one package in {folder}/, found {', '.join(packages)}")
     raise NoComponent(f"{where}: expected a package in build/{_UNIVERSAL}/ or torch-ext/, found none; native builds are not loaded")
+
+
+def _code(tree: ComponentTree, folder: str) -> dict[str, bytes]:
+    """The modules below ``folder``; the other files of a build name its device."""
+    return {path.removeprefix(folder): data for path, data in tree.files.items() if path.startswith(f"{folder}/") and path.endswith(".py")}
 
 
 def _packages(tree: ComponentTree, folder: str) -> Iterator[str]:

@@ -137,6 +137,14 @@ def test_the_build_for_every_device_comes_first(context: ProcessContext, on_hub:
         assert handle.provenance["RMSNorm"]["entry"] == "build.torch-universal.tiny_norm.layers:RMSNorm"
 
 
+def test_builds_for_several_devices_that_are_of_the_same_code_are_one(context: ProcessContext, on_hub: Any) -> None:
+    builds = {path: data for device in ("xpu", "cuda") for path, data in repository(f"build/torch-{device}").items()}
+    ref = on_hub({**builds, **{f"build/torch-{d}/metadata.json": f'{{"backend": "{d}"}}'.encode() for d in ("xpu", "cuda")}})
+    trust(context, ref)
+    with twinkle.kernelize(model(), {"RMSNorm": f"{ref}#RMSNorm"}) as handle:
+        assert handle.provenance["RMSNorm"]["entry"] == "build.torch-cuda.layers:RMSNorm"
+
+
 def test_a_repository_of_the_type_kernel_is_found_by_the_same_id(hub: LoopbackHub, context: ProcessContext, on_hub: Any) -> None:
     ref = on_hub(repository(PLACES[0]), is_kernel=True)
     trust(context, ref)
@@ -185,7 +193,12 @@ def test_a_native_build_is_refused_by_name(context: ProcessContext, on_hub: Any)
         (repository(PLACES[0]), "#RmsNorm", NoComponent, "no layer 'RmsNorm'. Did you mean 'RMSNorm'"),
         ({"build/torch-universal/a/__init__.py": b""}, "#A", NoComponent, "no module 'layers'"),
         ({**repository("build/torch-universal/a"), **repository("build/torch-universal/b")}, "#A", NoComponent, "expected one package"),
-        ({**repository("build/torch-cuda/a"), **repository("build/torch-xpu/a")}, "#A", NoComponent, "torch-cuda, torch-xpu, and none for"),
+        (
+            {**repository("build/torch-cuda/a"), **repository("build/torch-xpu/a"), "build/torch-xpu/a/_scale.py": b"raise ImportError"},
+            "#A",
+            NoComponent,
+            "its builds build/torch-cuda, build/torch-xpu differ, and none is for every device",
+        ),
         ({"build/torch210-cu130-x86_64-linux/a.py": b""}, "#A", NoComponent, "native builds are not loaded"),
         (
             {"kernel-status.toml": b'kind = "redirect"\ndestination = "evil/other"\n', **repository(PLACES[0])},
