@@ -25,7 +25,8 @@ from twinkle.plugins_builtin.dataset._bin_packing import pack
 from twinkle.plugins_builtin.dataset._packed_window import PackedWindow
 
 WINDOW = 1_000
-CAPACITIES = (512, 2_048, 8_192, 32_768)
+CAPACITIES: dict[Size, tuple[int, ...]] = {"quick": (512, 32_768), "full": (512, 2_048, 8_192, 32_768)}
+"""Of a bin; the larger, the less is won, as more lengths fit in and there is more to choose from."""
 NUM_LENGTHS: dict[Size, tuple[int, ...]] = {"quick": (10_000,), "full": (1_000, 10_000, 100_000)}
 ENOUGH_FOR_FILL = 10_000
 """Lengths from which on the fill is judged: few lengths leave a last bin that is part empty, whatever one does."""
@@ -38,7 +39,7 @@ Item = tuple[int, int]
 def cases(size: Size) -> Iterator[Case]:
     """Each capacity, then the loader."""
     for count in NUM_LENGTHS[size]:
-        for capacity in CAPACITIES:
+        for capacity in CAPACITIES[size]:
             yield packing_case(count, capacity)
     yield from loader_cases()
 

@@ -268,26 +268,34 @@ def test_the_core_is_one_that_may_be_used_though_it_is_not_shown(monkeypatch: py
 PROBE = """
 import os
 import torch
-from benchmarks.bench import Case, Count
+from benchmarks.bench import Case, Count, Goal
 
 def cases(size):
     cores, threads = len(os.sched_getaffinity(0)), torch.get_num_threads()
     counts = [Count(name="cores", value=cores), Count(name="threads", value=threads)]
-    yield Case(name="probe", variants={}, check=lambda: None, counts=lambda: counts)
+    variants = {"ours": lambda: 1.0, "peer": lambda: 2.0}
+    yield Case(name=size, variants=variants, check=lambda: None, counts=lambda: counts, goals=[Goal(peer="peer", at_least=3)])
 """
 
 
 @pytest.mark.slow
 def test_a_child_has_one_core_and_one_thread_and_measures_the_rates_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "probe.py").write_text(PROBE)
-    options = ["probe", "--size", "quick", "--pairs", "2", "--goal-factor", "1", "--into", str(tmp_path / "results.jsonl")]
+    options = ["probe", "--size", "quick", "--pairs", "4", "--goal-factor", "0.5", "--into", str(tmp_path / "results.jsonl")]
     start = f"import sys, benchmarks; benchmarks.__path__.append({str(tmp_path)!r}); sys.argv[1:] = {options}"
     program = f"{start}; import benchmarks.child as child; child.main()"
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True, timeout=120)
-    assert done.stdout.splitlines() == ["probe/probe cores=1 OK", "probe/probe threads=1 OK"]
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True, timeout=600)
+    assert done.stdout.splitlines() == [
+        "probe/quick cores=1 OK",
+        "probe/quick threads=1 OK",
+        "probe/quick ours/ours=1.00x [1.00,1.00] pairs=4 OK",
+        "probe/quick ours/peer=2.00x [2.00,2.00] goal>=1.5 pairs=4 OK",
+    ]
     [result] = newest(tmp_path / "results.jsonl")
     assert result.drift > 0
+    assert (result.size, result.command) == ("quick", "python -m benchmarks probe --size quick --pairs 4")
+    assert result.commit == commit()
     assert result.took_s is not None
     assert {"CPU", "load", "torch", "transformers"} <= set(result.machine)
 
@@ -301,12 +309,12 @@ def children(pid: int) -> list[int]:
 def test_a_stopped_benchmark_leaves_no_process_behind() -> None:
     command = [sys.executable, "-m", "benchmarks", SELF_TEST]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as parent:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 300
         while not (started := children(parent.pid)) and time.monotonic() < deadline:
             time.sleep(0.05)
         time.sleep(0.5)  # it imports, and would not notice the end of its parent
         parent.terminate()
-        _, said = parent.communicate(timeout=60)
+        _, said = parent.communicate(timeout=300)
     assert parent.returncode == 130
     assert started
     assert not any(Path(f"/proc/{pid}").exists() for pid in started)
@@ -318,7 +326,7 @@ def test_a_stopped_benchmark_leaves_no_process_behind() -> None:
 def test_a_child_runs_a_benchmark_and_prints_what_it_found() -> None:
     options = ["--pairs", "2", "--json"]
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks", SELF_TEST, *options], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-m", "benchmarks", SELF_TEST, *options], cwd=ROOT, capture_output=True, text=True, timeout=600, check=False
     )
     assert done.returncode in {0, 3}, done.stderr
     found = json.loads(done.stdout)
