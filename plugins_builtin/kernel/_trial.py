@@ -41,7 +41,7 @@ def check_attributes(layer: nn.Module, needed: Collection[str], kernel: str, *, 
 
 def check_silu(layer: nn.Module, kernel: str) -> None:
     """Raises :class:`UnsuitableLayer` where ``layer.act_fn`` is another function than ``x sigmoid(x)``."""
-    x = torch.linspace(-4, 4, 9)
+    x = torch.linspace(-4, 4, 9, device="cpu")
     activation: Any = layer.act_fn
     with torch.no_grad():
         if not torch.allclose(activation(x), x * torch.sigmoid(x), atol=1e-5):
@@ -63,8 +63,8 @@ def random_input(layer: nn.Module, *shape: int) -> Tensor:
         )
     # Quantised weights are integers, and take numbers of any floating-point type.
     dtype = next((weight.dtype for weight in weights if weight.is_floating_point()), torch.get_default_dtype())
-    generator = torch.Generator().manual_seed(shape[-1])
-    return torch.randn(shape, generator=generator).to(weights[0].device, dtype)
+    generator = torch.Generator("cpu").manual_seed(shape[-1])
+    return torch.randn(shape, generator=generator, device="cpu").to(weights[0].device, dtype)
 
 
 def check_equal(layer: nn.Module, forward: Callable[..., Any], inputs: Collection[Any], kernel: str) -> None:

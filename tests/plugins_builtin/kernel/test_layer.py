@@ -407,6 +407,12 @@ def test_a_layer_that_somebody_gave_a_forward_pass_is_left_by_the_built_in_kerne
         assert "a forward pass of its own already" in handle.left["LlamaRMSNorm"]
 
 
+def test_layers_are_tried_where_they_are_whatever_the_default_device() -> None:
+    model = make("qwen3_moe")
+    with torch.device("meta"), twinkle.kernelize(model) as handle:
+        assert handle.replaced == FAMILIES["qwen3_moe"][2] and handle.left == {}
+
+
 def test_layers_with_kernels_can_be_pickled() -> None:
     layers = nn.ModuleList(layer for layer in make("llama").modules() if type(layer).__name__ in ("LlamaMLP", "LlamaRMSNorm"))
     forwards = [attention_with(_rotate), attention_with(_normalise_and_rotate)]
