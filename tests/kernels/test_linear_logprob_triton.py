@@ -140,8 +140,8 @@ def test_rows_equal_float64(num_rows: int, num_v: int, with_bias: bool, temperat
 @pytest.mark.parametrize("width", [100, 256, 300, 1030, 1031, 5000])
 def test_a_vocabulary_in_tiles_equals_a_whole_one(width: int) -> None:
     """Mutants: a sum or moment not shrunk when the maximum grows, first column forgotten in label or argmax, label's logit not carried."""
-    logits_CV, labels_C, _ = draw(9, 1031, torch.float32)
-    logits_CV += torch.linspace(0, 40, 1031, device=DEVICE) * torch.tensor([1.0, -1.0, 0.0] * 3, device=DEVICE)[:, None]
+    logits_CV, labels_C, _ = draw(6, 1031, torch.float32)
+    logits_CV += torch.linspace(0, 40, 1031, device=DEVICE) * torch.tensor([1.0, -1.0, 0.0] * 2, device=DEVICE)[:, None]
     exact = reference(logits_CV, labels_C, temperature=0.9)
     logps_C, entropies_C, argmax_C = by_tile(logits_CV, labels_C, width, temperature=0.9)
     # float32 of differences of logits of size 50
@@ -244,7 +244,7 @@ def problem(n: int, h: int, v: int, dtype: torch.dtype) -> tuple[Tensor, Tensor,
 
 # A float16 logit of size 4 is rounded by 2^-10 and a derivative of size 1 by 2^-11; a float32 one by nothing that shows.
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 4e-6), (torch.float16, 4e-3)])
-@pytest.mark.parametrize(("n", "chunk"), [(0, None), (1, None), (13, 4), (13, 13)])
+@pytest.mark.parametrize(("n", "chunk"), [(0, None), (1, None), (5, 2), (5, 5)])
 def test_passes_equal_whole_logits(
     n: int, chunk: int | None, dtype: torch.dtype, tolerance: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,11 +18,13 @@ pytestmark = pytest.mark.filterwarnings("ignore:TRITON_DEFAULT_FP_FUSION")  # on
 SIZES = [  # sequences, query heads, key heads, tokens, numbers of a head, of them rotated
     (1, 1, 1, 1, 2, 2),
     (1, 3, 1, 1, 6, 6),
-    (2, 3, 1, 5, 10, 10),
-    (2, 4, 2, 3, 12, 4),
+    (2, 2, 1, 3, 10, 10),
+    (2, 3, 1, 2, 12, 4),
     (1, 2, 2, 4, 80, 80),
     (3, 1, 1, 2, 7, 6),
 ]
+SMALL = (1, 2, 1, 2, 6, 4)
+"""What the interpreter takes half a second for, where a test is of something else than shapes."""
 Function = Callable[..., tuple[Tensor, Tensor]]
 
 
@@ -76,13 +78,13 @@ def test_with_the_norm_they_do_too(size: tuple[int, ...], offset: float, layer_p
 
 def test_frozen_weights_get_no_gradient(layer_path: str, device: torch.device) -> None:
     for frozen in ([2, 3], [2], [3]):
-        assert_agrees(*both_normed(*angles(2, 5, 10, device)), inputs(SIZES[2], device), frozen=frozen)
+        assert_agrees(*both_normed(*angles(1, 2, 4, device)), inputs(SMALL, device), frozen=frozen)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_lower_precisions_stay_within_their_rounding(dtype: torch.dtype, layer_path: str, device: torch.device) -> None:
-    cos, sin = angles(2, 5, 10, device, dtype)
-    tensors = inputs(SIZES[2], device, dtype)
+    cos, sin = angles(1, 2, 4, device, dtype)
+    tensors = inputs(SMALL, device, dtype)
     assert_agrees(*both(cos, sin), tensors[:2])
     assert_agrees(*both_normed(cos, sin), tensors)
 
@@ -91,8 +93,8 @@ def test_lower_precisions_stay_within_their_rounding(dtype: torch.dtype, layer_p
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_weights_may_be_wider_than_heads(dtype: torch.dtype, offset: float, layer_path: str, device: torch.device) -> None:
     """As under autocast: both, or one of them; part of the head does not turn."""
-    size = b, _, _, t, d, r = (1, 2, 1, 2, 6, 4)
-    q, k, q_weight, k_weight = inputs(size, device, dtype)
+    b, _, _, t, d, r = SMALL
+    q, k, q_weight, k_weight = inputs(SMALL, device, dtype)
     wide_q, wide_k = (numbers(d, device=device, seed=s) for s in (3, 4))
     functions = both_normed(*angles(b, t, r, device), offset)
     for weights in ((wide_q, wide_k), (wide_q, k_weight), (q_weight, wide_k)):
@@ -103,16 +105,16 @@ def test_weights_may_be_wider_than_heads(dtype: torch.dtype, offset: float, laye
 
 def test_any_strides_are_taken(layer_path: str, device: torch.device) -> None:
     """Contiguous by head, parts of one projection, every second number, and angles that are parts of a table."""
-    fused = numbers(2, 3, 5, 12, device=device).transpose(1, 2)
-    table = numbers(2, 6, 24, device=device, seed=5)
+    fused = numbers(2, 2, 3, 12, device=device).transpose(1, 2)
+    table = numbers(2, 4, 24, device=device, seed=5)
     cos, sin = table[:, ::2, :12].cos(), table[:, 1::2, 12:].sin()
     weights = [numbers(12, device=device, seed=s) for s in (3, 4)]
-    queries = [numbers(2, 3, 3, 12, device=device), fused[:, :3], numbers(2, 3, 3, 24, device=device)[..., ::2]]
+    queries = [numbers(2, 2, 2, 12, device=device), fused[:, :2], numbers(2, 2, 2, 24, device=device)[..., ::2]]
     for q in queries:
-        assert_agrees(*both(cos, sin), [q, fused[:, 3:]])
-        assert_agrees(*both_normed(cos, sin), [q, fused[:, 3:], *weights])
-    spread = table[:, :3].transpose(1, 2)[:, ::2][..., None].expand(2, 12, 3, 2)[..., 0].transpose(1, 2)
-    assert_agrees(*both(spread, spread), [queries[0], fused[:, 3:]])
+        assert_agrees(*both(cos, sin), [q, fused[:, 2:]])
+        assert_agrees(*both_normed(cos, sin), [q, fused[:, 2:], *weights])
+    spread = table[:, :2].transpose(1, 2)[:, ::2][..., None].expand(2, 12, 2, 2)[..., 0].transpose(1, 2)
+    assert_agrees(*both(spread, spread), [queries[0], fused[:, 2:]])
 
 
 def test_no_tokens_give_no_tokens(layer_path: str, device: torch.device) -> None:
@@ -125,18 +127,18 @@ def test_no_tokens_give_no_tokens(layer_path: str, device: torch.device) -> None
 def test_the_results_keep_the_layout_of_the_projection(layer_path: str, device: torch.device) -> None:
     """So that attention that wants tokens before heads finds them so."""
     q, k, *weights = inputs(SIZES[2], device)
-    cos, sin = angles(2, 5, 10, device)
+    cos, sin = angles(2, 3, 10, device)
     for results in (rope(q, k, cos, sin), qk_norm_rope(q, k, *weights, cos, sin, 0.1)):
         assert [x.stride() for x in results] == [q.stride(), k.stride()]
 
 
 def test_a_bfloat16_model_sees_the_numbers_of_its_own_modules(layer_path: str, device: torch.device) -> None:
     """The modules round both products before they add them, here only the result is rounded: four roundings of sizes up to 4 apart."""
-    size = (2, 4, 2, 9, 16, 16)
+    size = (2, 2, 1, 5, 16, 16)
     q, k, q_weight, k_weight = inputs(size, device, torch.bfloat16)
     norms = [Qwen3RMSNorm(16, eps=1e-6).to(device, torch.bfloat16) for _ in range(2)]
     norms[0].weight.data, norms[1].weight.data = q_weight, k_weight
-    half = angles(2, 9, 8, device, torch.bfloat16)
+    half = angles(2, 5, 8, device, torch.bfloat16)
     cos, sin = (torch.cat([x, x], dim=-1) for x in half)
     pairs = (
         (rope(q, k, cos, sin), apply_rotary_pos_emb(q, k, cos, sin)),
@@ -151,11 +153,11 @@ def test_under_autocast_a_model_sees_the_numbers_of_its_own_modules(layer_path: 
     last places but where the inverse root, summed in another order, falls on the other side of that rounding: 1 in 100 at most."""
     # Triton's interpreter truncates to bfloat16 where a GPU rounds.
     dtype = torch.float16 if layer_path == "triton" and device.type == "cpu" else torch.bfloat16
-    q, k = (heads(2, s, 9, 16, device, dtype, s) for s in (4, 2))
+    q, k = (heads(1, s, 7, 16, device, dtype, s) for s in (2, 1))
     norms = [Qwen3RMSNorm(16, eps=1e-6).to(device) for _ in range(2)]
     for seed, norm in enumerate(norms):
         norm.weight.data = numbers(16, device=device, seed=seed)
-    cos, sin = (torch.cat([x, x], dim=-1) for x in angles(2, 9, 8, device))
+    cos, sin = (torch.cat([x, x], dim=-1) for x in angles(1, 7, 8, device))
     ours = qk_norm_rope(q, k, norms[0].weight, norms[1].weight, cos, sin, 1e-6)
     theirs = apply_rotary_pos_emb(norms[0](q), norms[1](k), cos, sin)
     for one, other in zip(ours, theirs, strict=True):
