@@ -11,7 +11,7 @@ from made_up_result import RATIO, RESULT
 from benchmarks.catalogue import BENCHES, WAITING
 from benchmarks.page import write_page
 from benchmarks.ratio import summary
-from benchmarks.report import number
+from benchmarks.report import difficulty, number
 from benchmarks.result import BenchResult, CaseResult, PeerResult, ResultsError, Verdict, append, newest
 
 
@@ -66,6 +66,20 @@ def test_the_summary_comes_first_with_the_hardest_case_of_each_peer(tmp_path: Pa
     assert [line for line in section(lines, "## Summary") if "pack_and_load" in line] == [
         "| [pack_and_load](#pack_and_load) | trl | 3 | 2.50x [2.00,3.00] | 9 | MISSED | `abc1234` |"
     ]
+
+
+def test_a_goal_is_the_harder_the_worse_its_verdict_and_the_farther_it_is_from_reach() -> None:
+    """The upper end of the interval, 3, is what is compared: a goal of 9 is reached by a third."""
+    order = [
+        PeerResult(peer="far", ratio=RATIO, goal=9.0, verdict=Verdict.MISSED),
+        PeerResult(peer="near", ratio=RATIO, goal=4.0, verdict=Verdict.MISSED),
+        PeerResult(peer="too noisy", ratio=RATIO, goal=1.0, verdict=Verdict.NOT_JUDGED),
+        PeerResult(peer="absent", ratio=None, goal=100.0, verdict=Verdict.NOT_JUDGED),
+        PeerResult(peer="within", ratio=RATIO, goal=2.9, verdict=Verdict.OK),
+        PeerResult(peer="reached", ratio=RATIO, goal=1.0, verdict=Verdict.OK),
+    ]
+    assert [peer.peer for peer in sorted(reversed(order), key=difficulty)] == [peer.peer for peer in order]
+    assert order[0].margin == pytest.approx(1 / 3)
 
 
 def test_a_failed_check_is_in_the_summary_whatever_the_goals_say(tmp_path: Path) -> None:
