@@ -24,6 +24,7 @@ SEAMS = {
     "plugins_builtin/dataset/_lazy.py": "public face",
     "plugins_builtin/dataset/_packing.py:encode": "public face",
     "plugins_builtin/kernel/_attention.py:_forward": "the signature that transformers calls",
+    "plugins_builtin/model/transformers/_lora_linear.py:__call__": "stands in for the forward pass of PEFT's layer",
     "plugins_builtin/model/transformers/_recompute.py:_watch": "stands in for the forward pass of any layer",
     "plugins_builtin/model/transformers/_transformers_model.py": "public face",
     "plugins_builtin/model/transformers/_varlen_attention.py:attend": "the signature that transformers calls",
