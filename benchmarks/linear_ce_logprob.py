@@ -2,6 +2,7 @@
 
 The projection is frozen, as under LoRA, so the floor is two products of 2 N H V operations for N labelled tokens, one without a gradient.
 Naive is what a model with whole logits does: ``h W^T``, then torch's cross-entropy. Memory is that of tensors that live at the peak.
+Goals are of 512 tokens and more. At 128, for a quick look, whole logits cost less beside reading the projection, and ratios are smaller.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from torch.nn import functional
 
 from benchmarks.bench import OURS, Case, Count, Goal, Size, Variant, Work, timed
 from benchmarks.counting import count_flops
-from benchmarks.head_workload import IGNORED, VOCABULARY, Call, HeadWorkload, Kind, sizes
+from benchmarks.head_workload import IGNORED, VOCABULARY, Call, HeadWorkload, policy_loss, sizes
 from benchmarks.memory import peak_live_bytes
 from benchmarks.sidecar import SideCar, peer_folder
 from twinkle.kernels.linear_logprob import linear_logprob
@@ -40,47 +41,52 @@ _PEERS: Mapping[str, tuple[str, str, Mapping[str, bool]]] = {
 
 
 def cases(size: Size) -> Iterator[Case]:
-    """A loss and its gradient, masked tokens, log-probabilities alone, entropies; then memory over the number of tokens."""
+    """A loss and its gradient, masked tokens, a policy's loss, log-probabilities, entropies; then memory over the number of tokens."""
     if size == "quick":
         small = HeadWorkload(kind="loss", num_tokens=128, hidden_size=256, dtype="float32")
         yield from _against(small, ["twinkle-kit", "TRL"], goals=FLOAT32_LOSS)
         yield from _against(replace(small, num_tokens=256, masked_share=0.7), goals=MASKED_LOSS)
         yield from _against(replace(small, dtype="bfloat16"), goals=BFLOAT16_LOSS)
-        yield _memory("float32", (128, 512))
-        yield _memory("bfloat16", (128, 512))
+        yield _memory("float32", (128, 512, 1024))
+        yield _memory("bfloat16", (128, 512, 1024))
         return
     for dtype, goals in (("float32", FLOAT32_LOSS), ("bfloat16", BFLOAT16_LOSS)):
-        for num_tokens, hidden_size in ((512, 256), (1024, 256), (512, 1024)):
-            workload = HeadWorkload(kind="loss", num_tokens=num_tokens, hidden_size=hidden_size, dtype=dtype)
-            yield from _against(workload, [*_PEERS, COMPILED], goals=goals)
         workload = HeadWorkload(kind="loss", num_tokens=512, hidden_size=256, dtype=dtype)
-        yield from _against(replace(workload, masked_share=0.7), [*_PEERS], goals=MASKED_LOSS)
-        yield from _against(replace(workload, kind="logprob"), ["twinkle-kit", "TRL"])
-        yield from _against(replace(workload, kind="entropy"), ["twinkle-kit", "TRL"])
+        yield from _against(workload, [*_PEERS, COMPILED], goals=goals)
+        yield from _against(replace(workload, num_tokens=1024), goals=goals[:1])
+        yield from _against(replace(workload, hidden_size=1024), ["twinkle-kit", "TRL"], goals=goals)
+        yield from _against(replace(workload, masked_share=0.7), ["twinkle-kit", "TRL"], goals=MASKED_LOSS)
+        for kind in ("policy", "logprob", "entropy"):
+            yield from _against(replace(workload, kind=kind), ["twinkle-kit", "TRL"])
         yield _memory(dtype, (128, 256, 512, 1024, 4096))
 
 
-def _ours(kind: Kind) -> Call:
+def _ours(workload: HeadWorkload) -> Call:
     def call(hidden_TH: Tensor, weight_VH: Tensor, labels_T: Tensor) -> list[Tensor]:
         index_N = (labels_T != IGNORED).nonzero()[:, 0]
         if len(index_N) < len(labels_T):
             hidden_TH, labels_T = hidden_TH.index_select(0, index_N), labels_T.index_select(0, index_N)
-        seen = linear_logprob(hidden_TH, weight_VH, labels_T, with_entropy=kind == "entropy")
-        if kind == "loss":
+        with_entropy = workload.kind == "entropy"
+        seen = linear_logprob(hidden_TH, weight_VH, labels_T, temperature=workload.temperature, with_entropy=with_entropy)
+        if workload.kind == "loss":
             return [-seen.logps_N.mean()]
+        if workload.kind == "policy":
+            return [policy_loss(seen.logps_N)]
         return [seen.logps_N] if seen.entropies_N is None else [seen.logps_N, seen.entropies_N]
 
     return call
 
 
-def _naive(kind: Kind) -> Call:
+def _naive(workload: HeadWorkload) -> Call:
     def call(hidden_TH: Tensor, weight_VH: Tensor, labels_T: Tensor) -> list[Tensor]:
         logits_TV = hidden_TH @ weight_VH.T
-        if kind == "loss":
+        if workload.kind == "loss":
             return [functional.cross_entropy(logits_TV, labels_T, ignore_index=IGNORED)]
+        if workload.kind == "policy":
+            return [policy_loss(-functional.cross_entropy(logits_TV / workload.temperature, labels_T, reduction="none"))]
         logps_TV = torch.log_softmax(logits_TV, dim=-1)
         logps_T = logps_TV.gather(-1, labels_T[:, None])[:, 0]
-        return [logps_T] if kind == "logprob" else [logps_T, -(logps_TV.exp() * logps_TV).sum(-1)]
+        return [logps_T] if workload.kind == "logprob" else [logps_T, -(logps_TV.exp() * logps_TV).sum(-1)]
 
     return call
 
@@ -88,9 +94,9 @@ def _naive(kind: Kind) -> Call:
 def _against(workload: HeadWorkload, peers: Sequence[str] = (), *, goals: Sequence[Goal] = ()) -> Iterator[Case]:
     """Ours beside naive, and beside those of ``peers`` that are installed."""
     operands = workload.operands()
-    calls = {OURS: _ours(workload.kind), NAIVE: _naive(workload.kind)}
+    calls = {OURS: _ours(workload), NAIVE: _naive(workload)}
     if COMPILED in peers and shutil.which("g++"):
-        calls[COMPILED] = torch.compile(_naive(workload.kind))
+        calls[COMPILED] = torch.compile(_naive(workload))
     variants: dict[str, Variant] = {name: timed(_step(workload, call, operands)) for name, call in calls.items()}
     found: dict[str, list[float]] = {}
     with ExitStack() as stack:
@@ -124,7 +130,7 @@ def _check(workload: HeadWorkload, operands: tuple[Tensor, Tensor, Tensor], peer
     """Ours equals whole logits in float32, whatever the dtype of the operands; what each peer finds has the same size."""
     hidden_TH, weight_VH, labels_T = operands
     wide = (hidden_TH.detach().float().requires_grad_(hidden_TH.requires_grad), weight_VH.float(), labels_T)
-    exact, ours = workload.run(_naive(workload.kind), wide), workload.run(_ours(workload.kind), operands)
+    exact, ours = workload.run(_naive(workload), wide), workload.run(_ours(workload), operands)
     # Relative to the norm: float32 sums of 151,936 terms in another order; bfloat16 keeps eight bits, and peers lose more of them.
     own, others = (1e-5, 1e-4) if workload.dtype == "float32" else (4e-3, 4e-2)
     for seen, wanted in zip(ours, exact, strict=True):
@@ -135,28 +141,30 @@ def _check(workload: HeadWorkload, operands: tuple[Tensor, Tensor, Tensor], peer
 
 
 def _counts(workload: HeadWorkload, operands: tuple[Tensor, Tensor, Tensor]) -> list[Count]:
-    ours, naive = (peak_live_bytes(_step(workload, call(workload.kind), operands)) for call in (_ours, _naive))
-    wanted = LEAST_MEMORY_RATIO[workload.dtype].get(workload.num_tokens) if workload.kind == "loss" else None
-    flops = count_flops(_step(workload, _ours(workload.kind), operands))
+    step = _step(workload, _ours(workload), operands)
     return [
-        Count(name="operations over the least", value=flops / workload.flops, at_most=1.0),
-        Count(name="peak", value=ours / 1e6, unit="MB"),
-        Count(name="naive's peak over ours", value=naive / ours, at_least=wanted),
+        Count(name="operations over the least", value=count_flops(step) / workload.flops, at_most=1.0),
+        Count(name="peak", value=peak_live_bytes(step) / 1e6, unit="MB"),
     ]
 
 
 def _memory(dtype: str, tokens: Sequence[int]) -> Case:
-    """What a further token costs: rows of hidden size, never one of the vocabulary."""
+    """What a further token costs, which is rows of hidden size and never one of the vocabulary; and how much naive needs."""
     hidden_size = 256
 
+    def peak_bytes(call: Callable[[HeadWorkload], Call], num_tokens: int) -> int:
+        workload = HeadWorkload(kind="loss", num_tokens=num_tokens, hidden_size=hidden_size, dtype=dtype)
+        return peak_live_bytes(_step(workload, call(workload), workload.operands()))
+
     def counts() -> list[Count]:
-        peaks = {}
-        for num_tokens in tokens:
-            workload = HeadWorkload(kind="loss", num_tokens=num_tokens, hidden_size=hidden_size, dtype=dtype)
-            peaks[num_tokens] = peak_live_bytes(_step(workload, _ours("loss"), workload.operands()))
+        peaks = {num_tokens: peak_bytes(_ours, num_tokens) for num_tokens in tokens}
         bytes_a_token = (peaks[tokens[-1]] - peaks[tokens[0]]) / (tokens[-1] - tokens[0])
         return [
             *(Count(name=f"peak at {num_tokens} tokens", value=peak / 1e6, unit="MB") for num_tokens, peak in peaks.items()),
+            *(
+                Count(name=f"naive's over ours at {num_tokens}", value=peak_bytes(_naive, num_tokens) / peaks[num_tokens], at_least=ratio)
+                for num_tokens, ratio in LEAST_MEMORY_RATIO[dtype].items()
+            ),
             Count(name="a further token", value=bytes_a_token, unit="bytes", at_most=4.0 * 4 * hidden_size),
             Count(name="a row of the vocabulary", value=float(VOCABULARY * getattr(torch, dtype).itemsize), unit="bytes"),
         ]

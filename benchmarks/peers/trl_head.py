@@ -8,7 +8,7 @@ from torch import Tensor
 from trl.kernels import ChunkedLogProbFunction  # type: ignore[import-not-found]
 from trl.trainer.utils import _CHUNKED_LOGPROB_CHUNK_SIZE  # type: ignore[import-not-found]
 
-from benchmarks.head_workload import IGNORED, HeadWorkload, sizes
+from benchmarks.head_workload import IGNORED, HeadWorkload, policy_loss, sizes
 from benchmarks.peers.loop import serve
 
 
@@ -25,12 +25,22 @@ class _Head:
         """One call of the fused head."""
         outputs = ("entropy",) if self.workload.kind == "entropy" else ()
         logps_T, entropies_T, *_ = ChunkedLogProbFunction.apply(
-            hidden_TH, weight_VH, None, labels_T.clamp(min=0), 1.0, _CHUNKED_LOGPROB_CHUNK_SIZE, None, 1.0, outputs
+            hidden_TH,
+            weight_VH,
+            None,
+            labels_T.clamp(min=0),
+            self.workload.temperature,
+            _CHUNKED_LOGPROB_CHUNK_SIZE,
+            None,
+            1.0,
+            outputs,
         )
         mask_T = labels_T != IGNORED
         logps_T = logps_T.masked_fill(~mask_T, 0)
         if self.workload.kind == "loss":
             return [-logps_T.sum() / mask_T.sum()]
+        if self.workload.kind == "policy":
+            return [policy_loss(logps_T)]
         return [logps_T] if entropies_T is None else [logps_T, entropies_T]
 
     def step(self) -> None:

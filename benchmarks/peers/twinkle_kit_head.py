@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from benchmarks.head_workload import HeadWorkload, sizes
+from benchmarks.head_workload import HeadWorkload, policy_loss, sizes
 from benchmarks.peers.loop import serve
 from twinkle.loss.chunked_cross_entropy import ChunkedCrossEntropyLoss  # type: ignore[import-not-found]
 from twinkle.loss.cross_entropy import CrossEntropyLoss  # type: ignore[import-not-found]
@@ -34,12 +34,14 @@ class _Head:
         logits_RLV = (hidden_TH @ weight_VH.T).view(ROWS, -1, len(weight_VH))
         labels_RL = labels_T.view(ROWS, -1)
         masked_RL = labels_RL.masked_fill(labels_RL < 0, 0)
-        logits_RLV.div_(1.0)
+        logits_RLV.div_(self.workload.temperature)
         if self.workload.kind == "entropy":
             return [values_RL.flatten() for values_RL in selective_log_softmax(logits_RLV, masked_RL, return_entropy=True)]
         logps_RL = selective_log_softmax(logits_RLV, masked_RL)
         if self.workload.kind == "logprob":
             return [logps_RL.flatten()]
+        if self.workload.kind == "policy":
+            return [policy_loss(logps_RL.flatten())]
         return [CrossEntropyLoss()({"labels": labels_RL}, {"logps": logps_RL})["loss"]]
 
     def by_chunk(self, hidden_TH: Tensor, weight_VH: Tensor, labels_T: Tensor) -> list[Tensor]:
