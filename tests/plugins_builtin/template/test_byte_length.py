@@ -116,7 +116,7 @@ def test_an_encoder_finds_the_same_tokens_with_offsets_and_without(tokenizer: To
 @pytest.mark.parametrize("call", ["truncation", "padding"])
 def test_an_encoder_is_not_bound_by_an_earlier_call(tokenizer: Tokenizer, call: str) -> None:
     encoder = Encoder(tokenizer, add_special_tokens=False)
-    texts, spans = ["a b c d", "cafe\u0301 b"], [[(0, 7)], [(0, 7)]]
+    texts, spans = ["a b c d", "cafe\u0301 b", "a b c d"], [[(0, 7)], [(0, 7)], []]
     expected = encoder.encode(texts, spans)
     bound: Callable[..., None] = tokenizer.enable_truncation if call == "truncation" else tokenizer.enable_padding
     bound(**({"max_length": 2} if call == "truncation" else {"length": 20}))
