@@ -21,8 +21,9 @@ RATES = Rates(gemm_flops_per_s={"float32": {"small": 1e9, "large": 2e9}}, copy_b
 
 @pytest.fixture(autouse=True)
 def nothing_is_collected(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Once a case the harness goes through all objects: a second for those that the other tests have imported."""
-    monkeypatch.setattr(gc, "collect", lambda: 0)
+    """Once a case the harness goes through all objects, and unfreezes those that all tests have imported."""
+    for name in ("collect", "freeze", "unfreeze"):
+        monkeypatch.setattr(gc, name, lambda: None)
 
 
 def run(variants: Mapping[str, Callable[[], float]], *, goal_factor: float = 1.0, **fields: Any) -> CaseResult:
