@@ -97,6 +97,7 @@ def test_what_was_not_won_is_listed_by_how_it_was_lost(tmp_path: Path) -> None:
         PeerResult(peer="upper end", ratio=RATIO, goal=2.8, verdict=Verdict.OK),
         PeerResult(peer="in the interval", ratio=RATIO, goal=2.2, verdict=Verdict.OK),
         PeerResult(peer="slower", ratio=slow, goal=None, verdict=Verdict.OK),
+        PeerResult(peer="missed and slower", ratio=slow, goal=0.9, verdict=Verdict.MISSED),
         PeerResult(peer="slower as allowed", ratio=slow, goal=0.3, verdict=Verdict.OK),
     ]
     lines = page_of(RESULT, replace(with_peers(*peers), bench="encode"), folder=tmp_path)
@@ -107,6 +108,7 @@ def test_what_was_not_won_is_listed_by_how_it_was_lost(tmp_path: Path) -> None:
         "benchmark | case | what",
         "pack_and_load | small | copies: 3 at most 2",
         "pack_and_load | broken | AssertionError: off by one",
+        "encode | small | missed and slower | 0.50x [0.40,0.60] | 0.9",
         "pack_and_load | small | slow goal | 2.50x [2.00,3.00] | 9",
         "encode | small | upper end | 2.50x [2.00,3.00] | 2.8",
         "pack_and_load | small | absent | not installed | 1",
