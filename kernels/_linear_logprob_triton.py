@@ -28,6 +28,7 @@ import triton.language as tl
 from torch import Tensor
 
 from twinkle.kernels._device import on_device_of
+from twinkle.kernels.linear_logprob import add_product
 from twinkle.kernels.tuning import Launch, launch_for
 
 _CHUNK_BYTES = 640 * 2**20
@@ -287,7 +288,7 @@ def backward(
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
     """Gradients of hidden, weight and bias, as far as ``needs`` says, from logits made again: 2 N H V operations and as many a product."""
     g_hidden_NH = torch.empty_like(hidden_NH, memory_format=torch.contiguous_format) if needs[0] else None
-    g_weight_VH = torch.zeros_like(weight_VH, dtype=hidden_NH.dtype, memory_format=torch.contiguous_format) if needs[1] else None
+    g_weight_VH = torch.zeros_like(weight_VH, memory_format=torch.contiguous_format) if needs[1] else None
     g_bias_V = hidden_NH.new_zeros(weight_VH.shape[0], dtype=torch.float32) if needs[2] else None
     narrow_VH, labels_N, flat_bias_V = _operands(hidden_NH, weight_VH, labels_N, bias_V)
     g_logps_N = g_logps_N.to(torch.float32).contiguous()  # that of a sum is one number with stride 0
@@ -309,12 +310,12 @@ def backward(
         if g_hidden_NH is not None:
             torch.mm(rows_CV, narrow_VH, out=g_hidden_NH[part])
         if g_weight_VH is not None:
-            torch.addmm(g_weight_VH, rows_CV.T, hidden_NH[part], out=g_weight_VH)
+            add_product(g_weight_VH, rows_CV.T, hidden_NH[part])
         if g_bias_V is not None:
             g_bias_V += rows_CV.sum(0, dtype=torch.float32)
     return (
         g_hidden_NH,
-        None if g_weight_VH is None else g_weight_VH.to(weight_VH.dtype),
+        g_weight_VH,
         None if g_bias_V is None or bias_V is None else g_bias_V.to(bias_V.dtype),
     )
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from twinkle.kernels.linear_logprob import linear_logprob
 from twinkle.kernels.moe_experts import moe_experts
 from twinkle.kernels.qk_norm_rope import qk_norm_rope
 from twinkle.kernels.rms_norm import add_rms_norm, rms_norm
@@ -23,6 +24,7 @@ KERNELS: dict[str, tuple[Callable[..., Tensor], tuple[tuple[int, ...], ...]]] = 
     "swiglu": (swiglu, ((3, 4), (3, 4))),
     "rope": (lambda q, k: rope(q, k, *ANGLES)[0], ((2, 3, 5, 4), (2, 1, 5, 4))),
     "qk_norm_rope": (lambda q, k, *w: qk_norm_rope(q, k, *w, *ANGLES, 0.1)[0], ((2, 3, 5, 4), (2, 1, 5, 4), (4,), (4,))),
+    "linear_logprob": (lambda h, w: linear_logprob(h, w, INDEX[:, 0]).logps_N, ((3, 4), (9, 4))),
     "moe_experts": (lambda h, g, d, w: moe_experts(h, g, d, INDEX, w), ((3, 4), (2, 6, 4), (2, 4, 3), (3, 2))),
 }
 

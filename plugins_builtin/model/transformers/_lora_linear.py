@@ -24,9 +24,9 @@ from typing import Any
 import torch
 from peft.tuners.lora.layer import Linear as LoraLayer
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from torch.nn import Dropout, Identity, Linear
 
+from twinkle.kernels._first_derivative import once_differentiable
 from twinkle.plugins_builtin.model.transformers._replaced_forward import replaced_forward
 
 
