@@ -28,7 +28,7 @@ import triton.language as tl
 from torch import Tensor
 
 from twinkle.kernels._device import on_device_of
-from twinkle.kernels.linear_logprob import add_product
+from twinkle.kernels._product_sum import add_product
 from twinkle.kernels.tuning import Launch, launch_for
 
 _CHUNK_BYTES = 640 * 2**20

@@ -28,6 +28,7 @@ from torch import Tensor
 
 from twinkle.core.errors import InvalidArgument
 from twinkle.kernels._first_derivative import once_differentiable
+from twinkle.kernels._product_sum import add_product
 
 _TILE_ELEMENTS = 2**19
 """2 MiB in float32: with more than a core's second-level cache holds, each pass over a tile costs several times as much."""
@@ -479,11 +480,3 @@ def _finite(t: Tensor) -> Tensor:
 def _shifted(moment: Tensor, total: Tensor, shift: Tensor) -> Tensor:
     """``sum exp(z + s) (z + s) x`` from ``sum exp(z) z x``, ``sum exp(z) x`` and ``s``."""
     return torch.addcmul(moment, total, shift).mul_(shift.exp())
-
-
-def add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
-    """``total += left @ right``; where ``total`` is wider, each product is rounded once and their sum is not."""
-    if total.dtype == left.dtype:
-        torch.addmm(total, left, right, out=total)
-    else:
-        total.add_(left @ right)
