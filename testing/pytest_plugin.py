@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import gc
 import importlib.util
 import inspect
 import socket
 import textwrap
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -111,7 +109,7 @@ def fake_hub(twinkle_registry: Registry, no_network: None, tmp_path: Path, monke
     from twinkle.core.hookspecs import hookimpl
     from twinkle.core.import_string import import_attribute
     from twinkle.core.runtime.context import current
-    from twinkle.testing.loopback_hub import LoopbackHub
+    from twinkle.testing.loopback_hub import LoopbackHub, left_connections_closed
 
     context = current()
     for name in ("MODELSCOPE_CACHE", "MODELSCOPE_HOME", "HF_HOME", "HOME"):
@@ -133,10 +131,7 @@ def fake_hub(twinkle_registry: Registry, no_network: None, tmp_path: Path, monke
             return hub
 
     forget(None)  # it keeps the environment that it saw first
-    with LoopbackHub() as server:
+    with left_connections_closed(), LoopbackHub() as server:
         twinkle_registry.register(FakeHubs(), "fake_hub")
         yield server
     forget(None)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)  # the SDKs leave their connections to the garbage collector
-        gc.collect()

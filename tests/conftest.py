@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 from pathlib import Path
 
@@ -21,12 +20,6 @@ if not Path("/dev/nvidiactl").exists():
     os.environ["TRITON_INTERPRET"] = "1"
 
 collect_ignore = ["plugin_package"]  # a package of a stranger: test_plugin_package.py installs it and runs its tests
-
-
-def pytest_collection_finish() -> None:
-    """What is imported by now lives to the end. Fixtures that collect what an SDK left open need not go through it: a second a test."""
-    gc.collect()
-    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

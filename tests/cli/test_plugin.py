@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gc
 import json
-import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -24,7 +22,7 @@ from twinkle.hub_loader.errors import FailedTests, UntrustedComponent
 from twinkle.hub_loader.hubs.huggingface import HuggingFaceHub
 from twinkle.hub_loader.hubs.modelscope import ModelScopeHub
 from twinkle.hub_loader.tree import ComponentTree
-from twinkle.testing.loopback_hub import LoopbackHub
+from twinkle.testing.loopback_hub import LoopbackHub, left_connections_closed
 
 FILES = {"__init__.py": b"class MyLoss:\n    def __call__(self, inputs, outputs):\n        return 1\n"}
 MANIFEST = """
@@ -61,12 +59,9 @@ def hub(context: ProcessContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("no_proxy", "127.0.0.1,localhost")
     (tmp_path / "project").mkdir()
     monkeypatch.chdir(tmp_path / "project")
-    with LoopbackHub() as server:
+    with left_connections_closed(), LoopbackHub() as server:
         context.registry.register(Plugin(server.endpoint), "loopback")
         yield server
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)  # the SDKs leave their connections to the garbage collector
-        gc.collect()
 
 
 def run(*arguments: str) -> Any:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import sys
 import textwrap
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +23,7 @@ from twinkle.hub_loader.hubs.huggingface import HuggingFaceHub
 from twinkle.hub_loader.hubs.modelscope import ModelScopeHub
 from twinkle.hub_loader.loader import component_finder
 from twinkle.hub_loader.source import hub_source
-from twinkle.testing.loopback_hub import LoopbackHub
+from twinkle.testing.loopback_hub import LoopbackHub, left_connections_closed
 
 WriteFiles = Callable[..., Path]
 
@@ -100,13 +98,10 @@ def hub(context: ProcessContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     project.mkdir()
     monkeypatch.chdir(project)
     set_default_config(None)  # the SDK keeps the environment that it saw first
-    with LoopbackHub() as server:
+    with left_connections_closed(), LoopbackHub() as server:
         context.registry.register(LoopbackPlugin(context, server.endpoint), "loopback")
         yield server
     set_default_config(None)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)  # the SDKs leave their connections to the garbage collector
-        gc.collect()
 
 
 @pytest.fixture
