@@ -50,6 +50,7 @@ def test_the_walk_shows_the_files_of_the_toy_package() -> None:
         assert code == (package / name).read_text(encoding="utf-8"), f"docs/write_a_plugin.md and tests/plugin_package/{name} differ"
 
 
+@pytest.mark.slow
 def test_the_twelve_lines_are_twelve_and_run(tmp_path: Path) -> None:
     (_, _, module), (_, _, project), (_, _, use) = blocks(PLUGIN_WALK)[:3]
     assert len(module.splitlines()) == 12

@@ -167,6 +167,7 @@ def component(tmp_path: Path) -> Callable[[str], Path]:
     return write
 
 
+@pytest.mark.slow
 def test_publish_to_both_hubs_and_use_it_from_a_clean_home(hub: LoopbackHub, component: Callable[[str], Path], tmp_path: Path) -> None:
     folder = str(component("1.0"))
     h1 = run("validate", folder)["h1"]
@@ -183,6 +184,7 @@ def test_publish_to_both_hubs_and_use_it_from_a_clean_home(hub: LoopbackHub, com
             assert twinkle.build("loss", f"{item['ref']}#mine")(None, None) == 1
 
 
+@pytest.mark.slow
 def test_nothing_is_uploaded_before_the_tests_of_the_component_passed(hub: LoopbackHub, component: Callable[[str], Path]) -> None:
     folder = component("1.0")
     with pytest.raises(InvalidArgument, match="has no tests to publish"):

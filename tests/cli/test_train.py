@@ -139,6 +139,7 @@ def test_plugins_are_told_of_a_run_that_failed(config: Config, context: ProcessC
     assert listener.told == [("started", "run"), ("ended", "failed")]
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on_by_the_command_that_it_prints_to_the_same_bits(
     config: Config, context: ProcessContext, tmp_path: Path
 ) -> None:

@@ -77,6 +77,7 @@ def test_memory_is_of_the_tokens_there_are() -> None:
         assert peak_live_bytes(lambda: linear_logprob(hidden, weight, labels, chunk_size=10**6)) <= 4 * 3 * V + 2**16
 
 
+@pytest.mark.slow
 def test_memory_beside_that_of_whole_logits() -> None:
     """1 / 60 or less at 1,024 tokens here; the benchmark has the figures for a vocabulary of 151,936."""
     hidden, weight, labels = operands(1024)

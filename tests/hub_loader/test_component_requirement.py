@@ -81,6 +81,7 @@ def run_child(code: str, environment: dict[str, str], data: bytes = b"") -> subp
     return subprocess.run([sys.executable, "-c", code], env=environment, input=data, capture_output=True, check=False, timeout=60)
 
 
+@pytest.mark.slow
 def test_r31_a_worker_unpickles_what_it_approves_and_nothing_else(hub: LoopbackHub, context: ProcessContext, tmp_path: Path) -> None:
     hub.repository("ms", "o/r", loss_files(5))
     grant = trust(context, "ms://o/r")
@@ -342,6 +343,7 @@ def test_r43_a_patch_that_fails_changed_nothing(hub: LoopbackHub, context: Proce
     assert context.patches.applied == ()
 
 
+@pytest.mark.slow
 def test_r44_the_patch_on_top_goes_first_and_other_bytes_conflict(hub: LoopbackHub, context: ProcessContext) -> None:
     repository = hub.repository("hf", "o/patch", {"__init__.py": OLD_PATCH})
     hub.repository("hf", "o/second", {"__init__.py": OLD_PATCH + b"# other"})
@@ -452,6 +454,7 @@ def test_r48_a_vendored_component_loads_with_the_network_blocked(
         twinkle.resolve("loss", "ms://o/r")
 
 
+@pytest.mark.slow
 def test_r49_published_on_both_hubs_it_has_one_digest(hub: LoopbackHub, context: ProcessContext, write_files: WriteFiles) -> None:
     files = {"twinkle-component.toml": manifest("loss x impl:MyLoss"), "impl.py": LOSS.format(answer=9), "data/names.json": "{}"}
     folder = write_files("mine", {**files, "tests/test_x.py": "assert 1\n", "README.md": "# mine\n", "docs/a.md": "a"})

@@ -18,6 +18,7 @@ from .conftest import BOTH, loss_files, trust
 FILE = r"/resolve/|FilePath="
 
 
+@pytest.mark.slow
 @BOTH
 @pytest.mark.usefixtures("fast_retries")
 @pytest.mark.parametrize(

@@ -129,6 +129,7 @@ def test_an_approved_layer_runs_from_the_store_and_is_undone(
     assert torch.equal(layers(x), before)
 
 
+@pytest.mark.slow
 def test_the_build_for_every_device_comes_first(context: ProcessContext, on_hub: Any) -> None:
     others = {path: b"raise ImportError" for v in ("cpu", "cuda", "xpu") for path in repository(f"build/torch-{v}/tiny_norm")}
     ref = on_hub({**others, **repository(PLACES[0])})
@@ -137,6 +138,7 @@ def test_the_build_for_every_device_comes_first(context: ProcessContext, on_hub:
         assert handle.provenance["RMSNorm"]["entry"] == "build.torch-universal.tiny_norm.layers:RMSNorm"
 
 
+@pytest.mark.slow
 def test_builds_for_several_devices_that_are_of_the_same_code_are_one(context: ProcessContext, on_hub: Any) -> None:
     builds = {path: data for device in ("xpu", "cuda") for path, data in repository(f"build/torch-{device}").items()}
     ref = on_hub({**builds, **{f"build/torch-{d}/metadata.json": f'{{"backend": "{d}"}}'.encode() for d in ("xpu", "cuda")}})
@@ -186,6 +188,7 @@ def test_a_native_build_is_refused_by_name(context: ProcessContext, on_hub: Any)
         trust(context, ref)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("files", "name", "error", "message"),
     [

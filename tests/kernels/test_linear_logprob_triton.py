@@ -243,6 +243,7 @@ def problem(n: int, h: int, v: int, dtype: torch.dtype) -> tuple[Tensor, Tensor,
 
 
 # A float16 logit of size 4 is rounded by 2^-10 and a derivative of size 1 by 2^-11; a float32 one by nothing that shows.
+@pytest.mark.slow
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 4e-6), (torch.float16, 4e-3)])
 @pytest.mark.parametrize(("n", "chunk"), [(0, None), (1, None), (5, 2), (5, 5)])
 def test_passes_equal_whole_logits(

@@ -35,6 +35,7 @@ def test_pytest_finds_the_plugin_by_its_entry_point() -> None:
     assert project["entry-points"]["pytest11"] == {"twinkle": "twinkle.testing.pytest_plugin"}
 
 
+@pytest.mark.slow
 def test_the_plugin_costs_a_pytest_run_nothing(tmp_path: Path) -> None:
     """Also where the run has nothing to do with Twinkle, and warnings are errors."""
     ours = "[name for name in sys.modules if name.split('.')[0] in ('twinkle', 'torch', 'numpy')]"

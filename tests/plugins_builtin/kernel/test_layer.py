@@ -167,6 +167,7 @@ def folder_of(family: str, tmp_path: Path) -> Path:
     return make_tokenizer(tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["qwen3", "llama"])
 @pytest.mark.parametrize("kind", ["lora", "full"])
 @pytest.mark.parametrize("precision", ["no", "bf16"])

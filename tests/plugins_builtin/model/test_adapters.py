@@ -38,6 +38,7 @@ def step(model: TransformersModel, name: str, number: int) -> tuple[Any, ...]:
     return loss, model.clip_grad_and_step(adapter_name=name)
 
 
+@pytest.mark.slow
 def test_adapters_that_train_by_turns_do_not_touch_each_other(folder: Path) -> None:
     """To the bit: weights, losses, norms and metrics are those of three models with one adapter each.
 

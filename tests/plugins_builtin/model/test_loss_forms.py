@@ -93,6 +93,7 @@ FORMS: list[tuple[Any, ByHand]] = [
 SPLITS = [((4,), None), ((4,), 1), ((4,), 3), ((1, 3), None), ((3, 1), 2), ((2, 1, 1), 1)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("loss", "by_hand"), FORMS, ids=[loss.__name__ for loss, _ in FORMS])
 def test_a_step_is_that_by_hand_for_every_split(folder: Path, loss: Any, by_hand: ByHand) -> None:
     """Mutants seen to fail: a mean of means; one denominator for all terms; further terms dropped at the step."""

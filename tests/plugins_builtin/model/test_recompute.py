@@ -101,6 +101,7 @@ def test_small_work_recomputes_nothing(deep: Path) -> None:
     assert recomputed_layers(make(deep, None), BATCH) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["lora", "full"])
 @pytest.mark.parametrize("share", [0.0, 0.4, 0.7, 0.99])
 def test_gradients_are_the_same_to_the_bit_and_no_more_layers_are_recomputed_than_must(deep: Path, kind: str, share: float) -> None:
@@ -126,6 +127,7 @@ def test_gradients_are_the_same_to_the_bit_and_no_more_layers_are_recomputed_tha
     assert not any(layer.gradient_checkpointing for layer in model._passes._recompute._layers)
 
 
+@pytest.mark.slow
 def test_operations_rise_by_the_forward_pass_of_the_recomputed_layers_alone(deep: Path) -> None:
     plain, all_recomputed = make(deep, None), make(deep, 0)
     for model in (plain, all_recomputed):
@@ -160,6 +162,7 @@ def test_dropout_is_recomputed_as_it_was(deep: Path) -> None:
     assert_same_bits(found[1], found[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{"attn_implementation": "eager"}, {"mixed_precision": "bf16"}], ids=["eager", "bf16"])
 def test_other_attention_and_precision(deep: Path, options: dict[str, Any]) -> None:
     found = []
@@ -195,6 +198,7 @@ def test_a_pass_that_fails_is_watched_again(deep: Path) -> None:
     assert not any("forward" in vars(layer) for layer in model._passes._recompute._layers)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_steps", [0, 1])
 @pytest.mark.parametrize(("margin", "expected"), [(100.0, False), (1.05, False), (0.95, True)])
 def test_without_a_number_the_free_memory_of_the_device_decides(

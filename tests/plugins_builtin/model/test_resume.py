@@ -90,6 +90,7 @@ def test_dropout_goes_on_where_it_was(folder: Path, tmp_path: Path) -> None:
     assert model.forward_backward(inputs=batches(1)[0])["loss"] != one
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(OPTIMIZERS))
 def test_every_registered_optimizer_resumes(folder: Path, tmp_path: Path, name: str) -> None:
     def make() -> TransformersModel:
@@ -136,6 +137,7 @@ SCHEDULES: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(LR_SCHEDULERS))
 def test_every_registered_schedule_resumes(folder: Path, tmp_path: Path, name: str) -> None:
     def make() -> TransformersModel:
@@ -150,6 +152,7 @@ def test_every_registered_schedule_resumes(folder: Path, tmp_path: Path, name: s
     assert rate != saved, "the schedule moved after the checkpoint"
 
 
+@pytest.mark.slow
 def test_every_cut_of_a_window_resumes(folder: Path, tmp_path: Path) -> None:
     for cut in range(1, 5):
         assert_resumes(lambda: make_trainee(folder, accumulation=3), batches(5), cut, tmp_path / str(cut), accumulation=3)
@@ -175,6 +178,7 @@ def test_a_window_of_two_terms_resumes(folder: Path, tmp_path: Path) -> None:
     assert {key.split("|")[0] for key in stored} == {"denominator", "0", "1"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_mixed_precision_resumes(folder: Path, tmp_path: Path, precision: str) -> None:
     def make() -> TransformersModel:
@@ -280,6 +284,7 @@ def test_a_summed_window_before_its_step_is_saved(folder: Path, tmp_path: Path) 
     assert_same_bits(weights(resumed), weights(model))
 
 
+@pytest.mark.slow
 def test_another_setup_is_told_and_nothing_of_it_is_changed(folder: Path, tmp_path: Path) -> None:
     saved = make_trainee(folder)
     train(saved, batches(2))

@@ -144,6 +144,7 @@ def assert_same(seen: dict[str, Any], expected: ByHand) -> None:
         torch.testing.assert_close(weight, expected.weights[name], **EXACT, msg=lambda m, n=name: f"weight {n}: {m}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("with_lora", [False, True], ids=["full", "lora"])
 @pytest.mark.parametrize("clip", [False, True], ids=["unclipped", "clipped"])
 def test_a_step_equals_the_one_by_hand_for_every_split(folder: Path, with_lora: bool, clip: bool) -> None:

@@ -251,6 +251,7 @@ def shared_template(tiny_tokenizer_folder: Path) -> Template:
     return Template(tiny_tokenizer_folder)
 
 
+@pytest.mark.slow
 @given(roles_and_texts=st.lists(st.tuples(st.sampled_from(["user", "assistant", "tool"]), TEXTS), min_size=1, max_size=5))
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_conversation_trains_exactly_what_the_assistant_says(roles_and_texts: list[tuple[str, str]], shared_template: Template) -> None:
