@@ -54,10 +54,13 @@ def environment(name: str, inherited: Mapping[str, str]) -> dict[str, str]:
     """What a benchmark, its side-cars and its fresh Pythons see of the caller's environment.
 
     One thread. No CUDA device unless the benchmark is about one: else ours, which takes the best device that there is, would be compared
-    with a loop on the CPU. No setting of Twinkle's, as they change what is timed. And no ``PYTHONOPTIMIZE``, which drops every check.
+    with a loop on the CPU. No setting of Twinkle's, as they change what is timed. No ``PYTHONOPTIMIZE``, which drops every check. And
+    compiled modules are kept, as a user has them: those of packages that pip installed are compiled whatever the caller says.
     """
     kept = {key: value for key, value in inherited.items() if not key.startswith("TWINKLE_")}
-    return kept | ONE_THREAD | {"PYTHONOPTIMIZE": ""} | ({} if name in ON_GPU else {"CUDA_VISIBLE_DEVICES": ""})
+    return (
+        kept | ONE_THREAD | {"PYTHONOPTIMIZE": "", "PYTHONDONTWRITEBYTECODE": ""} | ({} if name in ON_GPU else {"CUDA_VISIBLE_DEVICES": ""})
+    )
 
 
 def _run_child(name: str, options: list[str], shown_on: TextIO) -> BenchResult:

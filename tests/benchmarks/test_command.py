@@ -232,8 +232,22 @@ def test_other_systems_than_linux_are_told(call: Call, monkeypatch: pytest.Monke
 
 
 def test_a_benchmark_sees_one_thread_no_device_no_settings_and_every_check() -> None:
-    callers = {"OMP_NUM_THREADS": "8", "PYTHONOPTIMIZE": "1", "TWINKLE_DEVICE": "cuda", "CUDA_VISIBLE_DEVICES": "3", "HOME": "/home/me"}
-    rest = {"MKL_NUM_THREADS": "1", "RAYON_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "PYTHONOPTIMIZE": "", "HOME": "/home/me"}
+    callers = {
+        "OMP_NUM_THREADS": "8",
+        "PYTHONOPTIMIZE": "1",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "TWINKLE_DEVICE": "cuda",
+        "CUDA_VISIBLE_DEVICES": "3",
+        "HOME": "/home/me",
+    }
+    rest = {
+        "MKL_NUM_THREADS": "1",
+        "RAYON_NUM_THREADS": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+        "PYTHONOPTIMIZE": "",
+        "PYTHONDONTWRITEBYTECODE": "",
+        "HOME": "/home/me",
+    }
     assert environment("encode", callers) == rest | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     assert environment("gpu_kernels", callers) == rest | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "3"}
 
