@@ -100,7 +100,7 @@ def peer_case(name: str, shape: ModelShape, batches: list[list[Row]], *, autocas
             PADDED: PaddedLoop(folder, batches, autocast),
             PACKED: PackedLoop(folder, batches, autocast),
         }
-        cars = {peer: stack.enter_context(car) for peer, car in started(folder, len(batches), autocast).items()}
+        cars = started(stack, folder, len(batches), autocast)
         losses: dict[str, Callable[[], list[float]]] = {
             peer: partial(car.call, "first_losses", num_steps=NUM_CHECKED) for peer, car in cars.items()
         }
@@ -140,17 +140,15 @@ def curve_case(name: str, batches: list[list[Row]]) -> Iterator[Case]:
         )
 
 
-def started(folder: Path, num_steps: int, autocast: bool) -> dict[str, SideCar]:
-    """The peers that are installed, set up."""
+def started(stack: ExitStack, folder: Path, num_steps: int, autocast: bool) -> dict[str, SideCar]:
+    """The peers that are installed, set up; they end with ``stack``."""
+    runs: dict[str, tuple[str, str, Mapping[str, Any]]] = {name: ("trl", "trl_sft", options) for name, options in TRL_RUNS.items()}
+    runs["twinkle-kit"] = ("twinkle-kit", "twinkle_kit_sft", {})
     cars: dict[str, SideCar] = {}
-    arguments = {"folder": str(folder), "autocast": autocast, "num_steps": num_steps}
-    if (packages := peer_folder("trl")) is not None:
-        for name, options in TRL_RUNS.items():
-            cars[name] = SideCar("trl_sft", packages)
-            cars[name].setup(**arguments, **options)
-    if (packages := peer_folder("twinkle-kit")) is not None:
-        cars["twinkle-kit"] = SideCar("twinkle_kit_sft", packages)
-        cars["twinkle-kit"].setup(**arguments)
+    for name, (peer, script, options) in runs.items():
+        if (packages := peer_folder(peer)) is not None:
+            cars[name] = stack.enter_context(SideCar(script, packages))
+            cars[name].setup(folder=str(folder), autocast=autocast, num_steps=num_steps, **options)
     return cars
 
 
