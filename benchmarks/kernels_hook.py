@@ -31,12 +31,11 @@ ALLOWED = 1.01
 class OwnForwardPatch:
     """Gives one layer the forward pass that it has."""
 
-    index: int
+    layer: torch.nn.Module
 
     def apply(self, target: Any, journal: Journal) -> None:
-        """Patches the layer with that index among those that can be patched."""
-        layer = patchable(target)[self.index]
-        journal.setattr(layer, "forward", types.MethodType(type(layer).forward, layer))
+        """Patches the layer, whatever the target."""
+        journal.setattr(self.layer, "forward", types.MethodType(type(self.layer).forward, self.layer))
 
 
 class ListeningPlugin:
@@ -90,8 +89,8 @@ class Trainee:
     def put_on_ours(self, count: int, stack: ExitStack) -> None:
         """``count`` patches and as many plugins."""
         registry = current().registry
-        for index in range(count):
-            patch: AbstractContextManager[Any] = apply_patch(OwnForwardPatch(index), self.model.model)
+        for index, layer in enumerate(patchable(self.model.model)[:count]):
+            patch: AbstractContextManager[Any] = apply_patch(OwnForwardPatch(layer), self.model.model)
             stack.enter_context(patch)
             plugin = ListeningPlugin(index)
             registry.register(plugin, f"listening-{index}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import types
 from typing import Any
 
 import pytest
@@ -11,33 +10,8 @@ from tiny_training import make_tiny, make_trainee, sample
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import twinkle
-from twinkle.core.contracts.patch import Journal
-from twinkle.core.hookspecs import hookimpl
+from benchmarks.kernels_hook import ListeningPlugin, OwnForwardPatch
 from twinkle.core.runtime.context import ProcessContext
-
-
-class OwnForwardPatch:
-    """Gives one layer the forward pass that it has."""
-
-    def __init__(self, layer: Any) -> None:
-        self.layer = layer
-
-    def apply(self, target: Any, journal: Journal) -> None:
-        journal.setattr(self.layer, "forward", types.MethodType(type(self.layer).forward, self.layer))
-
-
-class Plugin:
-    def __init__(self, index: int) -> None:
-        self.index = index
-        self.num_heard = 0
-
-    @hookimpl
-    def twinkle_kernels(self) -> dict[str, str]:
-        return {f"unused_{self.index}": f"nowhere:Unused{self.index}"}
-
-    @hookimpl
-    def twinkle_step_ended(self, step: int) -> None:
-        self.num_heard += 1
 
 
 class Operations(TorchDispatchMode):
@@ -70,7 +44,7 @@ def test_50_patches_and_plugins_add_no_operation(kind: str, tmp_path: Any, conte
     without = operations_of_a_step(model)
     patchable = ("Qwen3RMSNorm", "Qwen3MLP", "Linear")
     layers = [layer for name, layer in model.model.named_modules() if ".layers." in name and type(layer).__name__ in patchable]
-    plugins = [Plugin(index) for index in range(50)]
+    plugins = [ListeningPlugin(index) for index in range(50)]
     handles = [model.apply_patch(OwnForwardPatch(layers[index % len(layers)])) for index in range(50)]
     for plugin in plugins:
         context.registry.register(plugin, f"listening-{plugin.index}")
