@@ -18,6 +18,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from pydoc_data.topics import topics
 from tempfile import TemporaryDirectory
+from types import SimpleNamespace
 from typing import Any
 
 import datasets
@@ -32,7 +33,7 @@ from twinkle.template import Template
 Row = Mapping[str, Any]
 
 SHAPES: dict[Size, tuple[tuple[int, int, int], ...]] = {
-    "quick": ((1, 1400, 40), (10, 400, 12)),
+    "quick": ((1, 1400, 100), (10, 400, 25)),
     "full": ((1, 400, 400), (1, 1400, 150), (4, 1400, 40), (10, 400, 50), (10, 1400, 15)),
 }
 """Questions of a row, characters of each question and answer (four to a token, about), and rows."""
@@ -102,11 +103,12 @@ def encodes_a_row(template: Template, rows: Sequence[Any]) -> Count:
     """Texts that the tokenizer encodes for each row."""
     encoder = template._encoder
     counted = _CountingTokenizer(encoder.tokenizer)
-    vars(encoder)["tokenizer"] = counted
+    kept = dict(vars(encoder))
+    vars(encoder).update(tokenizer=counted, _bare=SimpleNamespace(current=lambda: counted))
     try:
         template.batch_encode(rows)
     finally:
-        encoder.tokenizer = counted.tokenizer
+        vars(encoder).update(kept)
     return Count(name="texts encoded a row", value=counted.num_texts / len(rows), at_most=1)
 
 

@@ -7,6 +7,7 @@ from functools import cached_property
 
 from tokenizers import Encoding, Tokenizer
 
+from twinkle.plugins_builtin.template._bare_tokenizer import BareTokenizer
 from twinkle.plugins_builtin.template._byte_length import ByteLengths
 from twinkle.plugins_builtin.template._label import Span, token_spans
 from twinkle.plugins_builtin.template._tokenizer import untrimmed
@@ -26,21 +27,29 @@ class Encoder:
         self.tokenizer = tokenizer
         self.add_special_tokens = add_special_tokens
         self._lengths = None if add_special_tokens else ByteLengths.of(tokenizer)
+        self._bare = BareTokenizer(tokenizer)
 
     def encode(self, texts: Sequence[str], spans: Sequence[Sequence[Span]]) -> list[Tokens]:
-        """The ids of each of ``texts`` and the tokens in its ``spans``: one call of the tokenizer, or two where some need offsets."""
+        """The ids of each of ``texts`` and the tokens in its ``spans``: one call of the tokenizer, or more where texts differ in kind."""
         lengths = self._lengths
         found: dict[int, Tokens] = {}
-        fast = [index for index, text in enumerate(texts) if not spans[index] or (lengths is not None and lengths.holds(text))]
-        for index, encoding in zip(fast, self._without_offsets([texts[index] for index in fast]), strict=True):
-            ids = encoding.ids
-            inside = lengths.token_spans(texts[index], ids, spans[index]) if lengths is not None and spans[index] else []
-            if inside is not None:
-                found[index] = ids, inside
+        if lengths is not None:
+            held = [index for index, text in enumerate(texts) if lengths.holds(text)]
+            for index, encoding in zip(held, self._of_held([texts[index] for index in held]), strict=True):
+                ids = encoding.ids
+                inside = lengths.token_spans(texts[index], ids, spans[index]) if spans[index] else []
+                if inside is not None:
+                    found[index] = ids, inside
+        plain = [index for index in range(len(texts)) if index not in found and not spans[index]]
+        for index, encoding in zip(plain, self._without_offsets([texts[index] for index in plain]), strict=True):
+            found[index] = encoding.ids, []
         others = [index for index in range(len(texts)) if index not in found]
         for index, encoding in zip(others, self._with_offsets([texts[index] for index in others]), strict=True):
             found[index] = encoding.ids, token_spans(encoding, spans[index])
         return [found[index] for index in range(len(texts))]
+
+    def _of_held(self, texts: list[str]) -> list[Encoding]:
+        return _unbounded(self._bare.current()).encode_batch_fast(texts, add_special_tokens=False) if texts else []
 
     def _without_offsets(self, texts: list[str]) -> list[Encoding]:
         return _unbounded(self.tokenizer).encode_batch_fast(texts, add_special_tokens=self.add_special_tokens) if texts else []

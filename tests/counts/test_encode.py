@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import pickle
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -44,7 +46,7 @@ class CountingTokenizer:
 def counted(folder: Path, **settings: Any) -> tuple[Template, CountingTokenizer]:
     template = Template(folder, **settings)
     tokenizer = CountingTokenizer(template._encoder.tokenizer)
-    vars(template._encoder)["tokenizer"] = tokenizer
+    vars(template._encoder).update(tokenizer=tokenizer, _bare=SimpleNamespace(current=lambda: tokenizer))
     return template, tokenizer
 
 
@@ -72,6 +74,14 @@ def test_plain_text_needs_no_offsets(tiny_tokenizer_folder: Path) -> None:
     rows: list[Any] = [{"text": "a b"}, {"text": "cafe\u0301"}]
     template.batch_encode(rows)
     assert (tokenizer.without_offsets, tokenizer.with_offsets) == ([2], [])
+
+
+def test_a_bare_tokenizer_is_sent_to_another_process_with_one_vocabulary(tiny_tokenizer_folder: Path) -> None:
+    template = Template(tiny_tokenizer_folder)
+    template.batch_encode(conversations(1))
+    bare = template._encoder._bare
+    assert bare.current() is not template._encoder.tokenizer
+    assert len(pickle.dumps(bare)) < 1.1 * len(pickle.dumps(template._encoder.tokenizer))
 
 
 def test_a_data_set_in_memory_costs_no_fingerprint(tiny_tokenizer_folder: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -226,7 +227,8 @@ def test_a_row_is_rendered_once_and_a_batch_is_one_tokenizer_call(
     real_render = _chat_format.render_jinja_template
     source = template.tokenizer.chat_template
     monkeypatch.setattr(_chat_format, "render_jinja_template", render)
-    monkeypatch.setattr(template._encoder, "tokenizer", Counted(template._encoder.tokenizer))
+    counted = Counted(template._encoder.tokenizer)
+    monkeypatch.setattr(template._encoder, "_bare", SimpleNamespace(current=lambda: counted))
     monkeypatch.setattr(template, "tokenizer", NoTokenizer())
     monkeypatch.setattr(template, "_format", lambda tools: template._formats[source])
     assert template.batch_encode(rows) == expected
