@@ -33,7 +33,7 @@ from twinkle.template import Template
 Row = Mapping[str, Any]
 
 SHAPES: dict[Size, tuple[tuple[int, int, int], ...]] = {
-    "quick": ((1, 1400, 100), (10, 400, 25)),
+    "quick": ((1, 1400, 100), (10, 400, 40)),
     "full": ((1, 400, 400), (1, 1400, 150), (4, 1400, 40), (10, 400, 50), (10, 1400, 15)),
 }
 """Questions of a row, characters of each question and answer (four to a token, about), and rows."""
