@@ -46,7 +46,7 @@ def main() -> None:
     found = run_cases(
         module.cases(arguments.size), first, num_pairs=arguments.pairs, goal_factor=arguments.goal_factor, done=show, doing=progress.show
     )
-    drift = first.drift(calibrate())
+    drifting, drift = first.drift(calibrate())
     result = BenchResult(
         bench=arguments.bench,
         size=arguments.size,
@@ -56,6 +56,7 @@ def main() -> None:
         machine=machine,
         rates=first,
         drift=drift,
+        drifting=drifting,
         noisy=False,
         cases=found,
         took_s=round(time.monotonic() - start, 1),

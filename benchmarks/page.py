@@ -7,7 +7,7 @@ from pathlib import Path
 
 from benchmarks.bench import OURS, Count
 from benchmarks.catalogue import BENCHES, ON_GPU, WAITING
-from benchmarks.report import WITHIN, bounded, difficulty, interval, number, tally
+from benchmarks.report import WITHIN, bounded, change, difficulty, interval, number, tally
 from benchmarks.result import BenchResult, CaseResult, PeerResult, Verdict, worst
 
 HEAD = """\
@@ -127,7 +127,7 @@ def _section(result: BenchResult, what: str) -> str:
         said += f" Load of the machine at the start: {result.machine['load']}."
     said += f" Of all: {tally(result)}."
     if result.noisy:
-        said += f" The rates of the machine changed by {result.drift:.0%} meanwhile, twice: this result is noisy."
+        said += f" The rates of the machine changed meanwhile ({change(result)}), twice: this result is noisy."
     return "\n\n".join([f"## {result.bench}", f"{what[0].upper()}{what[1:]}.", said, *_tables(result.cases)]) + "\n"
 
 

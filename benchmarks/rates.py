@@ -25,9 +25,24 @@ class Rates:
         products_s = sum(flops / max(self.gemm_flops_per_s[dtype].values()) for dtype, flops in work.gemm_flops.items())
         return products_s + work.moved_bytes / self.copy_bytes_per_s
 
-    def drift(self, later: Rates) -> float:
-        """The largest relative change of a rate."""
-        pairs = [(self.copy_bytes_per_s, later.copy_bytes_per_s), (self.tiny_op_us, later.tiny_op_us)]
-        for dtype, shapes in self.gemm_flops_per_s.items():
-            pairs += [(rate, later.gemm_flops_per_s[dtype][shape]) for shape, rate in shapes.items()]
-        return max(max(a, b) / min(a, b) - 1 for a, b in pairs)
+    def best(self, other: Rates) -> Rates:
+        """The better of each rate."""
+        products = {
+            dtype: {shape: max(rate, other.gemm_flops_per_s[dtype][shape]) for shape, rate in shapes.items()}
+            for dtype, shapes in self.gemm_flops_per_s.items()
+        }
+        return Rates(
+            gemm_flops_per_s=products,
+            copy_bytes_per_s=max(self.copy_bytes_per_s, other.copy_bytes_per_s),
+            tiny_op_us=min(self.tiny_op_us, other.tiny_op_us),
+        )
+
+    def drift(self, later: Rates) -> tuple[str, float]:
+        """The rate that changed most, and by what share."""
+        after = later._by_name()
+        changes = {name: max(rate, after[name]) / min(rate, after[name]) - 1 for name, rate in self._by_name().items()}
+        return max(changes.items(), key=lambda change: change[1])
+
+    def _by_name(self) -> dict[str, float]:
+        products = {f"{dtype} product, {shape}": rate for dtype, shapes in self.gemm_flops_per_s.items() for shape, rate in shapes.items()}
+        return {**products, "copy": self.copy_bytes_per_s, "tiny operation": self.tiny_op_us}

@@ -68,6 +68,11 @@ def tally(result: BenchResult) -> str:
     return "; ".join([*([", ".join(parts)] if parts else []), *held]) or "nothing is judged"
 
 
+def change(result: BenchResult) -> str:
+    """Which rate of the machine changed most during the run, and by how much."""
+    return f"{result.drifting} by {result.drift:.0%}"
+
+
 def _floor(case: CaseResult) -> str:
     return "" if case.floor is None else f" floor={case.floor:.2f}"
 

@@ -111,6 +111,8 @@ class BenchResult:
     cases: Sequence[CaseResult]
     took_s: float | None = None
     """Seconds from the first calibration to the last, the setting up of cases included."""
+    drifting: str = "one"
+    """The rate that changed by ``drift``."""
 
     @property
     def verdict(self) -> Verdict:

@@ -16,6 +16,7 @@ from benchmarks.bench import Size
 from benchmarks.catalogue import ON_GPU
 from benchmarks.machine import ROOT
 from benchmarks.rates import MAX_DRIFT
+from benchmarks.report import change
 from benchmarks.result import BenchResult, newest
 
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "RAYON_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
@@ -42,11 +43,11 @@ def once_more_if_noisy(run: Callable[[], BenchResult], shown_on: TextIO) -> Benc
     first = run()
     if first.drift <= MAX_DRIFT:
         return first
-    print(f"{first.bench}: the rates of this machine changed by {first.drift:.0%} meanwhile; once more", file=shown_on, flush=True)
+    print(f"{first.bench}: the rates of this machine changed meanwhile ({change(first)}); once more", file=shown_on, flush=True)
     second = run()
     if second.drift <= MAX_DRIFT:
         return second
-    print(f"{first.bench}: they changed again, by {second.drift:.0%}; this result is noisy", file=shown_on, flush=True)
+    print(f"{first.bench}: they changed again ({change(second)}); this result is noisy", file=shown_on, flush=True)
     return replace(second, noisy=True)
 
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from benchmarks import calibration
+from benchmarks.rates import Rates
 
 
 @pytest.fixture
@@ -36,6 +37,16 @@ def test_the_shortest_of_the_calls_counts_and_the_first_is_to_warm_up(clock: lis
 def test_a_slow_rate_is_measured_by_fewer_calls(clock: list[float]) -> None:
     calibration._best_s([takes(clock, *[0.25] * 41)] * 40, max_s=0.6)
     assert clock == [4 * 0.25]  # to warm up, and until the time is spent
+
+
+def test_a_rate_is_the_best_of_all_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    rounds = [
+        Rates(gemm_flops_per_s={"float32": {"small": small, "large": 5.0}}, copy_bytes_per_s=copy, tiny_op_us=tiny)
+        for small, copy, tiny in ((1.0, 3.0, 0.5), (2.0, 1.0, 0.2), (1.5, 2.0, 0.3))
+    ]
+    monkeypatch.setattr(calibration, "_measure", iter(rounds).__next__)
+    best = Rates(gemm_flops_per_s={"float32": {"small": 2.0, "large": 5.0}}, copy_bytes_per_s=3.0, tiny_op_us=0.2)
+    assert calibration.calibrate() == best
 
 
 def test_rates_are_operations_and_bytes_over_the_shortest_time(monkeypatch: pytest.MonkeyPatch) -> None:

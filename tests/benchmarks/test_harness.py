@@ -230,8 +230,13 @@ def test_a_side_car_that_cannot_be_set_up_loses_none_of_the_cases_before() -> No
     assert [(case.name, case.verdict) for case in found] == [("first", Verdict.OK), ("cases to come", Verdict.FAILED)]
 
 
-@pytest.mark.parametrize(("small", "copy", "tiny"), [(1.25, 0.9, 1.0), (1.0, 0.8, 1.1), (0.9, 1.0, 1.25)], ids=["product", "copy", "tiny"])
-def test_rates_drift_by_the_one_that_changed_most(small: float, copy: float, tiny: float) -> None:
+@pytest.mark.parametrize(
+    ("changed", "small", "copy", "tiny"),
+    [("float32 product, small", 1.25, 0.9, 1.0), ("copy", 1.0, 0.8, 1.1), ("tiny operation", 0.9, 1.0, 1.25)],
+    ids=["product", "copy", "tiny"],
+)
+def test_rates_drift_by_the_one_that_changed_most(changed: str, small: float, copy: float, tiny: float) -> None:
     later = Rates(gemm_flops_per_s={"float32": {"small": small * 1e9, "large": 2e9}}, copy_bytes_per_s=copy * 1e9, tiny_op_us=tiny)
-    assert RATES.drift(later) == pytest.approx(0.25)
-    assert later.drift(RATES) == pytest.approx(0.25)
+    for name, change in (RATES.drift(later), later.drift(RATES)):
+        assert name == changed
+        assert change == pytest.approx(0.25)

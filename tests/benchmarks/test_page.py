@@ -170,8 +170,8 @@ def test_a_line_that_is_no_result_is_told_with_its_number(line: str, tmp_path: P
 
 def test_a_noisy_result_says_so(tmp_path: Path) -> None:
     path = tmp_path / "benchmarks.md"
-    write_page([replace(RESULT, noisy=True, drift=0.31)], path)
-    assert "changed by 31% meanwhile, twice: this result is noisy." in path.read_text()
+    write_page([replace(RESULT, noisy=True, drift=0.31, drifting="copy")], path)
+    assert "changed meanwhile (copy by 31%), twice: this result is noisy." in path.read_text()
     assert "| absent | 1 | not installed | 1 | NOT JUDGED, noisy |" in path.read_text()
 
 
