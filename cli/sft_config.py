@@ -23,6 +23,8 @@ class DatasetConfig:
     """Take this many rows from the beginning, and over again where there are fewer; unset means all, once."""
     preprocessor: Use | None = None
     """Turns a row into messages; unset where the rows have a ``messages`` column already."""
+    check: bool = False
+    """Drop rows that cannot be encoded and say how many, where otherwise the first of them ends the run."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

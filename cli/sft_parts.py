@@ -79,7 +79,7 @@ def build_parts(config: SFTConfig) -> Parts:
 
 
 def load_messages(tables: tuple[DatasetConfig, ...], packing: bool = False) -> Any:
-    """The data sets of ``tables`` as one, preprocessed, not encoded."""
+    """The data sets of ``tables`` side by side, preprocessed, neither mixed nor encoded."""
     metas = [_meta(table) for table in tables]
     dataset = build("dataset", "packing" if packing else "dataset", dataset_meta=metas[0])
     for meta in metas[1:]:
@@ -87,14 +87,17 @@ def load_messages(tables: tuple[DatasetConfig, ...], packing: bool = False) -> A
     for meta, table in zip(metas, tables, strict=True):
         if table.preprocessor is not None:
             dataset.map(table.preprocessor.use, dataset_meta=meta, init_args=dict(table.preprocessor.arguments))
-    dataset.mix_dataset()
     return dataset
 
 
 def load_dataset(config: SFTConfig, tables: tuple[DatasetConfig, ...], packing: bool = False) -> Any:
-    """The data sets of ``tables`` as one, encoded and, if asked, packed."""
+    """The data sets of ``tables`` as one, checked where they ask for it, encoded and, if asked, packed."""
     dataset = load_messages(tables, packing)
     dataset.set_template(config.template.use, **{"model_id": config.model, **config.template.arguments})
+    for table in tables:
+        if table.check:
+            dataset.check(dataset_meta=_meta(table))
+    dataset.mix_dataset()
     dataset.encode()
     if packing:
         dataset.pack_dataset()

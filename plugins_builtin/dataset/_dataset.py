@@ -259,12 +259,12 @@ class Dataset:
         self._parts = [part.cast_column(column, feature) for part in self._parts]
 
     @remote_function(dispatch="all")
-    def check(self, **options: Any) -> None:
-        """Drops the rows that the template cannot encode, and logs how many and why."""
+    def check(self, dataset_meta: DatasetMeta | Mapping[str, Any] | str | Path | None = None, **options: Any) -> None:
+        """Drops the rows that the template cannot encode, and logs how many and why; of ``dataset_meta``, or of all that were added."""
         self._before_change("check")
         check_options("filter", options)
         template = self._require_template("check")
-        for number in range(len(self._parts)):
+        for number in range(len(self._parts)) if dataset_meta is None else [self._selected(dataset_meta, "check")]:
             refused: list[str] = []
             title = self._title_of(number)
             # in this process, where the reasons are collected

@@ -72,7 +72,7 @@ def encode_batch(
                 encode_rows(template, [row], add_generation_prompt)
             except Exception as culprit:  # noqa: BLE001  # raised again, with the row that it belongs to
                 message = f"row {index} of {title} cannot be encoded: {type(culprit).__name__}: {culprit}"
-                raise InvalidData(f"{message}. check() drops such rows") from error
+                raise InvalidData(f"{message}. check() drops such rows (twinkle train: check = true in the data set's table)") from error
         raise
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from twinkle.core.errors import InvalidArgument, InvalidData
 from twinkle.core.runtime.remote import remote_class, remote_function
 from twinkle.plugins_builtin.dataset._dataset import Dataset
 from twinkle.plugins_builtin.dataset._encode import encode_batch
+from twinkle.plugins_builtin.dataset._meta import DatasetMeta
 from twinkle.plugins_builtin.dataset._step import check_options
 from twinkle.plugins_builtin.dataset._template_limit import refuse_split
 
@@ -36,7 +38,7 @@ class LazyDataset(Dataset):
         self._add_generation_prompt = add_generation_prompt
 
     @remote_function(dispatch="all")
-    def check(self, **options: Any) -> None:
+    def check(self, dataset_meta: DatasetMeta | Mapping[str, Any] | str | Path | None = None, **options: Any) -> None:
         """Rows are checked when they are asked for."""
         check_options("filter", options)
         self._require_template("check")

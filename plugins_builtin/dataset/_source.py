@@ -11,6 +11,7 @@ from typing import Any
 import datasets
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute
 
 from twinkle.core.errors import InvalidArgument, InvalidData
 from twinkle.core.repository_files import repository_folder
@@ -30,12 +31,13 @@ class _Reader:
     arguments: dict[str, Any] = field(default_factory=dict)
 
 
+_TEXT = _Reader(datasets.Dataset.from_text, datasets.IterableDataset.from_text)
 _JSON = _Reader(datasets.Dataset.from_json, datasets.IterableDataset.from_json)
 _READERS = {
     ".jsonl": _JSON,
     ".json": _JSON,
     ".csv": _Reader(datasets.Dataset.from_csv, datasets.IterableDataset.from_csv, {"na_filter": False}),
-    ".txt": _Reader(datasets.Dataset.from_text, datasets.IterableDataset.from_text),
+    ".txt": _TEXT,
     ".parquet": _Reader(datasets.Dataset.from_parquet, datasets.IterableDataset.from_parquet),
 }
 
@@ -116,10 +118,30 @@ def _from_files(files: Sequence[Path], options: LoadOptions) -> Any:
         raise InvalidData(f"{empty[0]} is empty: expected one row at least")
     try:
         if options.streaming:
-            return reader.stream(paths, cache_dir=str(cache_folder()), **reader.arguments)
-        return reader.read(paths, cache_dir=str(cache_folder()), num_proc=options.num_proc, **reader.arguments)
+            rows = reader.stream(paths, cache_dir=str(cache_folder()), **reader.arguments)
+        else:
+            rows = reader.read(paths, cache_dir=str(cache_folder()), num_proc=options.num_proc, **reader.arguments)
     except (datasets.exceptions.DatasetGenerationError, pa.ArrowException, ValueError) as error:
         raise _file_error(files, error) from error
+    return _without_blank_lines(rows) if reader is _TEXT else rows
+
+
+def _without_blank_lines(lines: Any) -> Any:
+    """``lines`` of text files without those that are empty or white space alone: they part paragraphs and are no rows."""
+    if isinstance(lines, datasets.IterableDataset):
+        return lines.filter(_hold_text, batched=True)
+    kept = np.flatnonzero(_holds_text(lines.data.column("text")))
+    return lines if len(kept) == len(lines) else lines.select(kept)
+
+
+def _hold_text(batch: Mapping[str, Sequence[str]]) -> list[bool]:
+    held: list[bool] = _holds_text(pa.chunked_array([batch["text"]], pa.string())).tolist()
+    return held
+
+
+def _holds_text(lines: pa.ChunkedArray) -> Any:
+    blank = pa.compute.or_(pa.compute.equal(lines, ""), pa.compute.utf8_is_space(lines))
+    return pa.compute.invert(blank).to_numpy()
 
 
 def told_by_line(rows: Iterator[dict[str, Any]], files: Sequence[Path]) -> Iterator[dict[str, Any]]:

@@ -265,6 +265,25 @@ def test_pretraining_on_packed_text_trains_every_token(config: Config, tmp_path:
     assert len(log) < 3 * 24 // 4
 
 
+def test_a_text_corpus_with_blank_lines_is_trained(config: Config, tmp_path: Path) -> None:
+    corpus = tmp_path / "corpus.txt"
+    corpus.write_text("A first paragraph.\n\nA second one.\n" * 4, encoding="utf-8")
+    done = twinkle(config(template={"use": "Template", "use_chat_template": False}, dataset={"id": str(corpus)}))
+    assert done.exit_code == 0, done.output
+    assert len(log_of(tmp_path / "run")) == 2
+
+
+def test_rows_that_cannot_be_encoded_are_dropped_by_the_key_that_the_error_names(config: Config, tmp_path: Path) -> None:
+    mixed = tmp_path / "mixed.jsonl"
+    mixed.write_text((tmp_path / "rows.jsonl").read_text(encoding="utf-8") + '{"messages": []}\n', encoding="utf-8")
+    refused = twinkle(config(dataset={"id": str(mixed)}))
+    assert refused.exit_code == 2
+    assert "check = true" in refused.stderr
+    done = twinkle(config(dataset={"id": str(mixed), "check": True}))
+    assert done.exit_code == 0, done.output
+    assert len(log_of(tmp_path / "run")) == 2
+
+
 def test_old_checkpoints_go_and_trackers_hear_the_run(config: Config, tmp_path: Path) -> None:
     trackers = [{"use": "jsonl", "file_name": "events.jsonl"}]
     done = twinkle(

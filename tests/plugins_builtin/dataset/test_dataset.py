@@ -260,6 +260,16 @@ def test_check_drops_what_cannot_be_encoded_and_says_why(caplog: pytest.LogCaptu
     assert "refuse this" in caplog.text
 
 
+def test_check_of_one_data_set_leaves_the_others() -> None:
+    metas = [DatasetMeta(data=[conversation("fine"), conversation("refuse")]) for _ in range(2)]
+    dataset = Dataset(metas[0])
+    dataset.add_dataset(metas[1])
+    dataset.set_template(WordTemplate())
+    dataset.check(dataset_meta=metas[1])
+    dataset.mix_dataset(interleave=False)
+    assert [row["messages"][0]["content"] for row in dataset] == ["fine", "refuse", "fine"]
+
+
 @pytest.mark.parametrize("method", ["encode", "check"])
 def test_encode_and_check_need_a_template_and_rows(method: str) -> None:
     with pytest.raises(InvalidArgument, match="set_template"):

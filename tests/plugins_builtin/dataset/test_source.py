@@ -15,7 +15,7 @@ import pytest
 
 from twinkle.core.errors import HubUnavailable, InvalidArgument, InvalidData
 from twinkle.core.runtime.context import ProcessContext
-from twinkle.dataset import Dataset, DatasetMeta
+from twinkle.dataset import Dataset, DatasetMeta, IterableDataset
 
 ROWS = [{"name": "a", "n": 1}, {"name": "b", "n": 2}, {"name": "c", "n": 3}]
 
@@ -220,3 +220,18 @@ def test_caches_lie_in_the_home_of_this_user_alone(tmp_path: Path, monkeypatch: 
     dataset.map(lambda row: {"m": row["n"]})
     assert [row["m"] for row in dataset] == [1, 2, 3]
     assert not (tmp_path / "elsewhere").exists()
+
+
+@pytest.mark.parametrize("dataset_class", [Dataset, IterableDataset])
+def test_blank_lines_of_a_text_file_are_no_rows(dataset_class: type[Dataset], tmp_path: Path) -> None:
+    path = tmp_path / "corpus.txt"
+    path.write_text("one\n\n  two \n \t\nthree\n\n", encoding="utf-8")
+    rows = dataset_class(DatasetMeta(path, data_slice=range(3)))
+    assert [row["text"] for row in rows] == ["one", "  two ", "three"]
+
+
+def test_a_text_file_of_blank_lines_holds_no_rows(tmp_path: Path) -> None:
+    path = tmp_path / "corpus.txt"
+    path.write_text("\n \n\n", encoding="utf-8")
+    with pytest.raises(InvalidData, match=r"corpus\.txt \(train\) holds no rows"):
+        Dataset(str(path))
