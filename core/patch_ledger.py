@@ -55,6 +55,18 @@ class PatchHandle:
         self.journal = RecordedJournal()
         self.num_uses = 0
         self._ledger = ledger
+        self._listeners: list[Callable[[], None]] = []
+
+    def after_revert(self, listener: Callable[[], None]) -> None:
+        """Calls ``listener`` once, when the changes are undone: for who keeps what it saw of the target."""
+        if listener not in self._listeners:
+            self._listeners.append(listener)
+
+    def tell_listeners(self) -> None:
+        """The changes are undone."""
+        listeners, self._listeners = self._listeners, []
+        for listener in listeners:
+            listener()
 
     @property
     def is_applied(self) -> bool:
@@ -140,7 +152,10 @@ class PatchLedger:
                     raise PatchConflict(f"{handle.identity.ref} cannot be reverted: {'; '.join(dict.fromkeys(culprits))}")
                 self._handles.remove(handle)
                 handle.num_uses = 0
-                handle.journal.undo()
+                try:
+                    handle.journal.undo()
+                finally:
+                    handle.tell_listeners()
                 return
             handle.num_uses -= 1
 

@@ -24,8 +24,8 @@ def once_differentiable(backward: Callable[..., Gradients]) -> Callable[..., Gra
     def first_derivative(ctx: Any, *upstream: Any) -> Gradients:
         if torch.is_grad_enabled():
             raise RuntimeError(
-                "expected first derivatives alone, got a backward pass with create_graph=True: leave it out or, for a second derivative, use "
-                "plain operations, such as the kernel's reference"
+                "expected first derivatives alone, got a backward pass with create_graph=True: leave it out or, for a second derivative, "
+                "use plain operations, such as the kernel's reference"
             )
         return backward(ctx, *upstream)
 

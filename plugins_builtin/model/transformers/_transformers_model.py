@@ -226,6 +226,7 @@ class TransformersModel:
         """
         handle = apply_patch(patch_cls, self._base, **kwargs)
         self._passes.look_again()
+        handle.after_revert(self._passes.look_again)
         identity = handle.identity
         provenance = {"ref": identity.ref, "entry": identity.entry, "origin": "object"}
         if isinstance(patch_cls, str):
@@ -238,6 +239,7 @@ class TransformersModel:
         """Puts kernels in place of layers and functions of the unwrapped model: see :func:`twinkle.kernelize`."""
         handle = kernelize(self._base, mapping, mode=mode)
         self._passes.look_again()
+        handle.after_revert(self._passes.look_again)
         self._patches.append((handle, {f"kernel {name}": fields for name, fields in handle.provenance.items()}))
         return handle
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -243,6 +244,28 @@ def test_a_window_reaches_attention_over_a_flat_batch(tmp_path: Path) -> None:
     expected = model.forward_only(inputs=batch)["logps"]
     with twinkle.kernelize(model, mode="inference"):
         torch.testing.assert_close(model.forward_only(inputs=batch)["logps"], expected)
+
+
+def own_linear(layer: Any, input: Tensor) -> Tensor:
+    return nn.functional.linear(input, layer.weight, layer.bias)
+
+
+class OwnLinearPatch:
+    """Over the output projection."""
+
+    def apply(self, target: Any, journal: Any) -> None:
+        journal.setattr(target.lm_head, "forward", partial(own_linear, target.lm_head))
+
+
+@pytest.mark.parametrize("way", ["kernels", "patch"])
+def test_the_head_is_computed_in_tiles_again_after_a_revert(way: str, tmp_path: Path) -> None:
+    """Mutant: whole logits for good, once something stood over the output projection."""
+    model = TransformersModel(model_id=folder_of("llama", tmp_path), mixed_precision="no")
+    projection = model._passes._projection
+    assert projection is not None
+    with model.kernelize({"Linear": own_linear}) if way == "kernels" else model.apply_patch(OwnLinearPatch):
+        assert model._passes._projection is None
+    assert model._passes._projection is projection
 
 
 def test_the_rotation_of_a_family_by_the_path_of_its_function() -> None:
