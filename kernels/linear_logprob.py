@@ -36,6 +36,9 @@ _TILE_ELEMENTS = 2**19
 _EVEN = 64
 """Tiles are whole multiples of this wide, for the kernels of the products."""
 
+_IMPOSSIBLE = -1000.0
+"""``exp`` of this is 0, in float64 too, where it is from -746 on."""
+
 _TILE_TOKENS = 512
 """As many tokens as there are, up to this: the kernels of both products are then at their best, and the tile is still 1,024 wide."""
 
@@ -75,7 +78,7 @@ def linear_logprob(
         vocab_chunk_size: vocabulary entries whose logits exist at a time; by memory without, and always by memory on CUDA.
 
     Raises:
-        InvalidArgument: shapes that do not belong together, or a temperature of zero.
+        InvalidArgument: shapes that do not belong together, or a temperature that is not a finite number above 0.
     """
     _check_arguments(hidden_NH, weight_VH, labels_N, bias_V, temperature)
     device = hidden_NH.device.type
@@ -94,6 +97,7 @@ def linear_logprob_ref(
     hidden_NH: Tensor, weight_VH: Tensor, labels_N: Tensor, bias_V: Tensor | None = None, *, temperature: float = 1.0
 ) -> TokenDistribution:
     """The same from whole logits, in float32 or wider: what the fast path must equal."""
+    check_temperature(temperature)
     wide = torch.promote_types(hidden_NH.dtype, torch.float32)
     logits_NV = hidden_NH.to(wide) @ weight_VH.to(wide).T
     if bias_V is not None:
@@ -101,6 +105,18 @@ def linear_logprob_ref(
     logps_NV = torch.log_softmax(logits_NV / temperature, dim=-1)
     entropies_N = -(logps_NV.exp() * logps_NV).sum(-1)
     return TokenDistribution(logps_NV.gather(-1, labels_N[:, None])[:, 0], entropies_N, logits_NV.argmax(-1))
+
+
+def check_temperature(temperature: float) -> None:
+    """Logits over a negative temperature would rank the tokens the other way round, and make an impossible one (``-inf``) certain.
+
+    Raises:
+        InvalidArgument: ``temperature`` is not a finite number above 0.
+    """
+    if not 0 < temperature < math.inf:
+        raise InvalidArgument(
+            f"temperature: expected a finite number above 0, which logits are divided by, got {temperature}; 1 leaves them as they are"
+        )
 
 
 def _check_arguments(hidden_NH: Tensor, weight_VH: Tensor, labels_N: Tensor, bias_V: Tensor | None, temperature: float) -> None:
@@ -118,8 +134,7 @@ def _check_arguments(hidden_NH: Tensor, weight_VH: Tensor, labels_N: Tensor, bia
                 f"{name} should have shape {shape} beside a weight of {tuple(weight_VH.shape)} [vocabulary, hidden] and hidden "
                 f"states {tuple(hidden_NH.shape)} [tokens, hidden], and has {tuple(tensor.shape)}"
             )
-    if temperature == 0:
-        raise InvalidArgument("temperature should be a number that logits are divided by, got 0: the likeliest token is in argmax_N")
+    check_temperature(temperature)
 
 
 def _takes_triton(hidden_NH: Tensor) -> bool:
@@ -472,9 +487,12 @@ def _columns(labels_C: Tensor, entry: slice) -> tuple[Tensor, Tensor]:
     return columns_C1.clamp(0, width - 1), (columns_C1 >= 0) & (columns_C1 < width)
 
 
-def _finite(t: Tensor) -> Tensor:
-    """With the least number in place of ``-inf``, in place: times a probability of 0 that is 0, not nan."""
-    return t.clamp_(min=torch.finfo(t.dtype).min)
+def _finite(shifted: Tensor) -> Tensor:
+    """``z - m`` with a number in place of ``-inf``, in place: times a probability of 0 that is 0, not nan.
+
+    The least number would not do: what multiplies it before the probability does makes it ``-inf`` again.
+    """
+    return shifted.clamp_(min=_IMPOSSIBLE)
 
 
 def _shifted(moment: Tensor, total: Tensor, shift: Tensor) -> Tensor:

@@ -182,6 +182,49 @@ def test_impossible_tokens_have_no_probability(is_trained: bool) -> None:
     assert linear_logprob(hidden, weight, torch.full((5,), 3), bias, vocab_chunk_size=8).logps_N.tolist() == [-math.inf] * 5
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(("coefficient", "temperature"), [(2.0, 1.0), (1.0, 0.5), (-3.0, 2.0)])
+@pytest.mark.parametrize("is_trained", [False, True])
+def test_no_factor_makes_an_impossible_token_count(is_trained: bool, coefficient: float, temperature: float, dtype: torch.dtype) -> None:
+    """What the entropy's gradient is multiplied by comes before the probability. Mutants: the least number for -inf, or none."""
+    hidden, weight, labels, bias = problem(5, 6, 40, dtype)
+    bias[17:] = -math.inf
+    labels = labels.clamp(max=16)
+    leaves = [hidden.requires_grad_(), weight.requires_grad_(is_trained), bias.requires_grad_(is_trained)][: 1 + 2 * is_trained]
+    ours = linear_logprob(hidden, weight, labels, bias, temperature=temperature, with_entropy=True, vocab_chunk_size=8)
+    exact = linear_logprob_ref(hidden, weight[:17], labels, bias[:17], temperature=temperature)
+    found, expected = (
+        torch.autograd.grad(out.logps_N.sum() + coefficient * out.entropies_N.sum(), leaves)
+        for out in (ours, exact)
+        if out.entropies_N is not None
+    )
+    for gradient, of_the_possible in zip(found, expected, strict=True):
+        torch.testing.assert_close(gradient, of_the_possible)
+    if is_trained:
+        assert not found[1][17:].any() and not found[2][17:].any()
+
+
+def test_a_token_counts_as_long_as_its_probability_is_a_number() -> None:
+    """d H / d z = -p (log p + H), and H is 0 here but for 1e-250. Mutant: what is below -700 taken for impossible."""
+    bias = torch.tensor([0.0, -600.0, -705.0], dtype=torch.float64).requires_grad_()
+    out = linear_logprob(
+        torch.zeros(1, 1, dtype=torch.float64), torch.zeros(3, 1, dtype=torch.float64), torch.tensor([0]), bias, with_entropy=True
+    )
+    assert out.entropies_N is not None
+    (gradient,) = torch.autograd.grad(out.entropies_N.sum(), bias)
+    expected = torch.tensor([600 * math.exp(-600), 705 * math.exp(-705)], dtype=torch.float64)
+    torch.testing.assert_close(gradient[1:], expected, rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("temperature", [0.0, -1.0, -0.5, math.inf, math.nan])
+def test_a_temperature_that_is_not_above_zero_is_refused(temperature: float) -> None:
+    """By whole logits and by tiles alike. Below 0 the kernel for CUDA made the columns beyond a row the likeliest: nan everywhere."""
+    hidden, weight, labels, _ = problem(3, 4, 30, torch.float32)
+    for call in (linear_logprob, linear_logprob_ref):
+        with pytest.raises(InvalidArgument, match=f"temperature: expected a finite number above 0.*got {temperature}"):
+            call(hidden, weight, labels, temperature=temperature)
+
+
 def test_a_label_outside_the_vocabulary_is_not_a_number() -> None:
     """It would otherwise be a number like any other. Mutant: the label's logit starts at 0."""
     hidden, weight, _, _ = problem(3, 4, 30, torch.float32)
@@ -266,7 +309,7 @@ def test_a_label_outside_the_vocabulary_leaves_the_other_tokens_their_gradients(
         ({"labels_N": torch.zeros(4, dtype=torch.int64)}, r"labels should have shape \(3,\) .* has \(4,\)"),
         ({"bias_V": torch.zeros(1)}, r"bias should have shape \(30,\) .* has \(1,\)"),
         ({"hidden_NH": torch.zeros(1, 3, 4)}, r"hidden should have shape \(1, 4\) .* has \(1, 3, 4\)"),
-        ({"temperature": 0.0}, "temperature should be a number that logits are divided by, got 0"),
+        ({"temperature": 0.0}, "temperature: expected a finite number above 0, which logits are divided by, got 0.0"),
     ],
 )
 def test_what_does_not_belong_together_is_refused(wrong: dict[str, Any], message: str) -> None:
