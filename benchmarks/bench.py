@@ -25,6 +25,14 @@ NUM_WARM_UPS = 2
 """Calls of a variant before the first that counts."""
 
 
+CANNOT_RUN_CODE = 3
+"""With which a child ends that cannot run: that of what cannot be judged."""
+
+
+class CannotRun(RuntimeError):
+    """What the cases of a benchmark need is not there: a device, say. Raised by ``cases``; the benchmark is then not judged."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Goal:
     """``time of peer / time of ours >= at_least``; "at most 1.1 times the time of X" is ``at_least = 1 / 1.1``."""
@@ -102,6 +110,22 @@ def timed(call: Callable[[], object]) -> Variant:
     return run
 
 
-def budget(seconds: float) -> Variant:
-    """A peer that takes exactly ``seconds``, for goals that are a time: ``Goal(peer="0.1 s", at_least=1)``. Depends on the machine."""
-    return lambda: seconds
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """A peer that is no program: a time, or a time on top of what another variant takes. Its goal is a limit that Twinkle sets itself."""
+
+    seconds: float
+    on_top_of: Variant | None = None
+
+    def __call__(self) -> float:
+        """The seconds that are allowed."""
+        return self.seconds + (0.0 if self.on_top_of is None else self.on_top_of())
+
+
+def budget(seconds: float, *, on_top_of: Variant | None = None) -> Budget:
+    """A peer that takes exactly ``seconds``, for goals that are a time: ``Goal(peer="0.1 s", at_least=1)``. Depends on the machine.
+
+    With ``on_top_of`` it is an allowance: that variant runs, and may be exceeded by so much. The page shows both kinds as own limits, away
+    from the programs that a user would pick instead.
+    """
+    return Budget(seconds, on_top_of)

@@ -10,9 +10,7 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-import torch
-
-from benchmarks.calibration import calibrate
+from benchmarks.bench import CANNOT_RUN_CODE, CannotRun
 from benchmarks.harness import run_cases
 from benchmarks.interrupt import EXIT_CODE, end_by_interrupt
 from benchmarks.machine import commit, describe_machine, quietest_core
@@ -21,8 +19,12 @@ from benchmarks.report import lines
 from benchmarks.result import BenchResult, CaseResult, append
 
 
-def main() -> None:
-    """Prints the lines of each case and appends the result to a file."""
+def main() -> int:
+    """Prints the lines of each case and appends the result to a file; the exit code."""
+    import torch  # takes a second or two, in which a Ctrl-C is to be as quiet as later
+
+    from benchmarks.calibration import calibrate
+
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("bench")
     parser.add_argument("--size", required=True, choices=["quick", "full"])
@@ -43,9 +45,12 @@ def main() -> None:
         progress.clear()
         print(*lines(arguments.bench, case), sep="\n", flush=True)
 
-    found = run_cases(
-        module.cases(arguments.size), first, num_pairs=arguments.pairs, goal_factor=arguments.goal_factor, done=show, doing=progress.show
-    )
+    cases = module.cases(arguments.size)
+    try:
+        found = run_cases(cases, first, num_pairs=arguments.pairs, goal_factor=arguments.goal_factor, done=show, doing=progress.show)
+    except CannotRun as error:
+        print(f"{arguments.bench}: {error}", file=sys.stderr)
+        return CANNOT_RUN_CODE
     drifting, drift = first.drift(calibrate())
     result = BenchResult(
         bench=arguments.bench,
@@ -62,11 +67,12 @@ def main() -> None:
         took_s=round(time.monotonic() - start, 1),
     )
     append(result, arguments.into)
+    return 0
 
 
 if __name__ == "__main__":
     end_by_interrupt()
     try:
-        main()
+        sys.exit(main())
     except KeyboardInterrupt:
         sys.exit(EXIT_CODE)

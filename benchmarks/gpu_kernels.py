@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 from transformers.models.qwen3.modeling_qwen3 import Qwen3RMSNorm, apply_rotary_pos_emb
 
-from benchmarks.bench import OURS, Case, Count, Size
+from benchmarks.bench import OURS, CannotRun, Case, Count, Size
 from benchmarks.gpu import Ceilings, gpu_case, measure_ceilings, peak_gpu_bytes
 from twinkle.kernels.linear_logprob import linear_logprob
 from twinkle.kernels.qk_norm_rope import qk_norm_rope, qk_norm_rope_ref
@@ -29,7 +29,7 @@ HIDDEN_SIZES: dict[Size, tuple[int, ...]] = {"quick": (2048,), "full": (1024, 20
 def cases(size: Size) -> Iterator[Case]:
     """One after the other; the tensors of a case are gone when the next is set up."""
     if not torch.cuda.is_available():
-        raise RuntimeError("these kernels are timed on a CUDA device: here is none, or torch was built without CUDA")
+        raise CannotRun("these kernels are timed on a CUDA device, and here is none, or torch was built without CUDA.")
     ceilings = measure_ceilings()
     for hidden_size in HIDDEN_SIZES[size]:
         yield linear_cross_entropy(hidden_size, ceilings)

@@ -6,7 +6,7 @@ import gc
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from benchmarks.bench import OURS, Case, Count, Goal, Size, Variant
+from benchmarks.bench import OURS, Budget, Case, Count, Size, Variant
 from benchmarks.rates import Rates
 from benchmarks.ratio import Ratio, Side, ratio_of
 from benchmarks.result import CaseResult, PeerResult, Verdict
@@ -62,7 +62,7 @@ def run_case(case: Case, rates: Rates, *, num_pairs: int, goal_factor: float = 1
         name=case.name,
         counts=counts,
         itself=itself,
-        peers=_judged(case.goals, ratios, goal_factor=goal_factor, is_quiet=itself.is_one),
+        peers=_judged(case, ratios, goal_factor=goal_factor, is_quiet=itself.is_one),
         floor=floor_s / itself.ours_s if floor_s else None,
         tokens_per_s=case.work.tokens / itself.ours_s if case.work.tokens else None,
     )
@@ -85,9 +85,9 @@ def _ratios(variants: Mapping[str, Variant], num_pairs: int, doing: Doing) -> tu
     return itself, ratios
 
 
-def _judged(goals: Sequence[Goal], ratios: Mapping[str, Ratio], *, goal_factor: float, is_quiet: bool) -> list[PeerResult]:
+def _judged(case: Case, ratios: Mapping[str, Ratio], *, goal_factor: float, is_quiet: bool) -> list[PeerResult]:
     """A goal is reached where the upper end of the interval reaches it: noise alone makes no verdict."""
-    by_peer = {goal.peer: goal.at_least * goal_factor for goal in goals}
+    by_peer = {goal.peer: goal.at_least * goal_factor for goal in case.goals}
     results = []
     for peer in [*ratios, *(peer for peer in by_peer if peer not in ratios)]:
         ratio, goal = ratios.get(peer), by_peer.get(peer)
@@ -97,7 +97,8 @@ def _judged(goals: Sequence[Goal], ratios: Mapping[str, Ratio], *, goal_factor: 
             verdict = Verdict.NOT_JUDGED
         else:
             verdict = Verdict.OK if ratio.high >= goal else Verdict.MISSED
-        results.append(PeerResult(peer=peer, ratio=ratio, goal=goal, verdict=verdict))
+        is_limit = isinstance(case.variants.get(peer), Budget)
+        results.append(PeerResult(peer=peer, ratio=ratio, goal=goal, verdict=verdict, is_limit=is_limit))
     return results
 
 

@@ -38,6 +38,11 @@ class Ratio:
         """Whether a thing took the time of itself."""
         return abs(self.median - 1) <= MAX_SELF_DIFFERENCE
 
+    @property
+    def half_width(self) -> float:
+        """How far the interval reaches from one: of ours over ours, the smallest difference that these pairs can show."""
+        return max(self.high - 1, 1 - self.low)
+
 
 @dataclass(frozen=True, slots=True)
 class Side:

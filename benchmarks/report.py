@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from benchmarks.bench import OURS, Count
-from benchmarks.ratio import Ratio
+from benchmarks.ratio import MAX_SELF_DIFFERENCE, Ratio
 from benchmarks.result import BenchResult, CaseResult, PeerResult, Verdict
 
 SEVERITY = list(Verdict)
@@ -20,25 +20,47 @@ def lines(bench: str, case: CaseResult) -> list[str]:
     if case.failure is not None:
         return [*found, f"{start} {Verdict.FAILED}: {case.failure}"]
     if case.itself is not None:
-        noise = "OK" if case.is_quiet else "more than 3 % off, twice: this machine is too busy to judge"
-        found.append(f"{start} {OURS}/{OURS}={interval(case.itself)} pairs={case.itself.num_pairs} {noise}")
+        found.append(f"{start} {OURS}/{OURS}={interval(case.itself)} pairs={case.itself.num_pairs} {_noise(case.itself)}")
     return found + [f"{start} {_peer(peer, _floor(case), peer.verdict)}{WITHIN if peer.is_within_noise else ''}" for peer in case.peers]
 
 
 def ending(result: BenchResult) -> list[str]:
-    """How many goals and counts hold, then the line of the goal that is hardest to reach, with the verdict on all of them."""
-    last = f"{result.bench} {result.verdict}"
-    failures = [f"{case.name}: {case.failure}" for case in result.cases if case.failure is not None]
-    if failures:
-        last = f"{last}: {failures[0].splitlines()[0]}"
+    """How many goals and counts hold, then what gave the verdict: a check or a count that failed, else the goal that is hardest to reach.
+
+    Where nothing is judged, whether the machine is quiet enough to judge on.
+    """
+    said, last = tally(result), f"{result.bench} {result.verdict}"
+    noisiest = max((case.itself for case in result.cases if case.itself), key=lambda own: abs(own.median - 1), default=None)
+    if failed := [f"{case.name}: {why}" for case in result.cases for why in failures(case)]:
+        last = f"{last}: {failed[0]}"
     elif (found := hardest_goal(result)) is not None:
         case, hardest = found
         last = f"{result.bench} {_peer(hardest, _floor(case), result.verdict)}"
-    elif (
-        noisiest := max((case.itself for case in result.cases if case.itself), key=lambda own: abs(own.median - 1), default=None)
-    ) is not None:
+    elif noisiest is not None:
+        said = _quiet(noisiest)
         last = f"{result.bench} {OURS}/{OURS}={interval(noisiest)} pairs={noisiest.num_pairs} {result.verdict}"
-    return [f"{result.bench}: {tally(result)}{'' if result.took_s is None else f'; {result.took_s:.0f} s'}", last]
+    return [f"{result.bench}: {said}{'' if result.took_s is None else f'; {result.took_s:.0f} s'}", last]
+
+
+def failures(case: CaseResult) -> list[str]:
+    """A line for a check or side-car that failed, and for each count out of its bounds."""
+    failed = [] if case.failure is None else [case.failure.splitlines()[0]]
+    return failed + [f"{count.name}={bounded(count)}" for count in case.counts if not count.holds]
+
+
+def _noise(itself: Ratio) -> str:
+    """Of ours over ours: whether it took the time of itself, and what its interval leaves to be seen."""
+    if not itself.is_one:
+        return "more than 3 % off, twice: this machine is too busy to judge"
+    return "OK" if itself.half_width <= MAX_SELF_DIFFERENCE else f"OK, but a difference of less than {itself.half_width:.0%} cannot be told"
+
+
+def _quiet(itself: Ratio) -> str:
+    if not itself.is_one:
+        return "this machine is too busy to judge: a thing took 3 % more or less time than itself, twice"
+    if itself.half_width > MAX_SELF_DIFFERENCE:
+        return f"right now a difference of less than {itself.half_width:.0%} cannot be told on this machine; it is to do nothing else"
+    return f"this machine is quiet enough: a difference of {MAX_SELF_DIFFERENCE:.0%} can be told"
 
 
 def hardest_goal(result: BenchResult) -> tuple[CaseResult, PeerResult] | None:
@@ -53,7 +75,7 @@ def difficulty(peer: PeerResult) -> tuple[int, float]:
 
 
 def tally(result: BenchResult) -> str:
-    """``7 of 9 goals reached (1 within noise), 1 missed, 1 not judged; 12 of 12 counts hold``."""
+    """``7 of 9 goals reached (1 within noise), 1 missed, 1 not judged; 2 of them own limits; 12 of 12 counts hold``."""
     peers = [peer for case in result.cases for peer in case.peers if peer.goal is not None]
     counts = [count for case in result.cases for count in case.counts if count.is_bounded]
     by_verdict = Counter(peer.verdict for peer in peers)
@@ -64,8 +86,10 @@ def tally(result: BenchResult) -> str:
     parts += [f"{by_verdict[verdict]} {verdict.lower()}" for verdict in (Verdict.MISSED, Verdict.NOT_JUDGED) if by_verdict[verdict]]
     failed = sum(case.failure is not None for case in result.cases)
     parts += [f"{failed} case{'s' if failed > 1 else ''} failed"] if failed else []
+    limits = sum(peer.is_limit for peer in peers)
+    own = [f"{limits} of them own limits"] if limits else []
     held = [f"{sum(count.holds for count in counts)} of {len(counts)} counts hold"] if counts else []
-    return "; ".join([*([", ".join(parts)] if parts else []), *held]) or "nothing is judged"
+    return "; ".join([*([", ".join(parts)] if parts else []), *own, *held]) or "nothing is judged"
 
 
 def change(result: BenchResult) -> str:

@@ -47,6 +47,8 @@ class PeerResult:
     """None: the peer is not installed."""
     goal: float | None
     verdict: Verdict
+    is_limit: bool = False
+    """The peer is no program but a time or an allowance, so that the goal is a limit that Twinkle sets itself."""
 
     @property
     def is_within_noise(self) -> bool:

@@ -12,7 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TextIO
 
-from benchmarks.bench import Size
+from benchmarks.bench import CANNOT_RUN_CODE, Size
 from benchmarks.catalogue import ON_GPU
 from benchmarks.machine import ROOT
 from benchmarks.rates import MAX_DRIFT
@@ -25,14 +25,19 @@ LAST_S = 10.0
 
 
 class BenchDied(RuntimeError):
-    """The child process of a benchmark ended with an error, which it has printed."""
+    """The child process of a benchmark ended with an error, which it has printed, or by a signal."""
+
+
+class BenchNotRun(RuntimeError):
+    """A benchmark needs what is not there; its child has said what."""
 
 
 def run_bench(name: str, *, size: Size, num_pairs: int, goal_factor: float, shown_on: TextIO) -> BenchResult:
     """What the child found. Its lines appear on ``shown_on`` while it runs.
 
     Raises:
-        BenchDied: the child ended with an error.
+        BenchDied: the child ended with an error, or by a signal.
+        BenchNotRun: it needs what is not there.
     """
     options = ["--size", size, "--pairs", str(num_pairs), "--goal-factor", str(goal_factor)]
     return once_more_if_noisy(lambda: _run_child(name, options, shown_on), shown_on)
@@ -74,10 +79,20 @@ def _run_child(name: str, options: list[str], shown_on: TextIO) -> BenchResult:
             except KeyboardInterrupt:
                 _stop(child)
                 raise
+        if code == CANNOT_RUN_CODE:
+            raise BenchNotRun(name)
         if code:
-            raise BenchDied(f"{name}: the benchmark ended with {code}, see above")
+            raise BenchDied(f"{name}: the benchmark {_ended(code)}")
         [result] = newest(into)
         return result
+
+
+def _ended(code: int) -> str:
+    """A child that is killed has no last word, so that all is said here."""
+    if code >= 0:
+        return f"ended with {code}, see above"
+    hint = ", as the system does where memory runs out" if code == -signal.SIGKILL else ""
+    return f"was killed by signal {-code} ({signal.Signals(-code).name}){hint}"
 
 
 def _stop(child: subprocess.Popen[bytes]) -> None:

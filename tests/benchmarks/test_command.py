@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import io
 import json
+import os
 import subprocess
 import sys
 import time
@@ -16,8 +17,7 @@ import pytest
 from import_graph import ROOT
 from made_up_result import RESULT
 
-from benchmarks import __main__ as command
-from benchmarks import machine
+from benchmarks import command, machine
 from benchmarks.bench import NUM_WARM_UPS, OURS, Size
 from benchmarks.catalogue import BENCHES, ON_GPU, SELF_TEST, WAITING
 from benchmarks.harness import GATE_FACTOR, NUM_PAIRS
@@ -25,7 +25,7 @@ from benchmarks.machine import commit
 from benchmarks.rates import MAX_DRIFT
 from benchmarks.ratio import MAX_SELF_DIFFERENCE, summary
 from benchmarks.result import BenchResult, CaseResult, append, newest
-from benchmarks.run import BenchDied, environment, once_more_if_noisy, run_bench
+from benchmarks.run import BenchDied, BenchNotRun, environment, once_more_if_noisy, run_bench
 
 GOOD = replace(RESULT, cases=[CaseResult(name="good")])
 
@@ -92,7 +92,7 @@ def test_a_wrong_name_ends_with_2_and_the_right_ones(call: Call, capsys: pytest.
     with pytest.raises(SystemExit) as ended:
         call("encod")
     assert ended.value.code == 2
-    assert "encode" in capsys.readouterr().err
+    assert "there is no benchmark 'encod'. Did you mean 'encode'?" in capsys.readouterr().err
 
 
 def test_the_list_names_each_once(call: Call, capsys: pytest.CaptureFixture[str]) -> None:
@@ -161,14 +161,19 @@ def test_each_side_is_first_as_often_as_the_other(pairs: str, call: Call, capsys
     assert "--pairs is an even number" in capsys.readouterr().err
 
 
-def test_the_last_line_is_the_hardest_goal_and_the_verdict_of_all(call: Call, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_last_line_is_what_gave_the_verdict_of_all(call: Call, capsys: pytest.CaptureFixture[str]) -> None:
     [small, _] = RESULT.cases
-    call.results = {"pack_and_load": replace(RESULT, cases=[small], took_s=12.3), "encode": RESULT, "aa": GOOD}
+    held = replace(small, counts=[count for count in small.counts if count.holds])
+    call.results = {"pack_and_load": replace(RESULT, cases=[held], took_s=12.3), "encode": RESULT, "aa": GOOD}
     call("pack_and_load")
     assert capsys.readouterr().out.splitlines()[-2:] == [
-        "pack_and_load: 1 of 3 goals reached, 1 missed, 1 not judged; 1 of 2 counts hold; 12 s",
-        "pack_and_load ours/slow goal=2.50x [2.00,3.00] goal>=9 floor=0.46 pairs=3 FAILED",
+        "pack_and_load: 1 of 3 goals reached, 1 missed, 1 not judged; 1 of 1 counts hold; 12 s",
+        "pack_and_load ours/slow goal=2.50x [2.00,3.00] goal>=9 floor=0.46 pairs=3 MISSED",
     ]
+    call.results["pack_and_load"] = replace(RESULT, cases=[small])
+    call("pack_and_load")
+    assert capsys.readouterr().out.splitlines()[-1] == "pack_and_load FAILED: small: copies=3 <=2"
+    call.results["encode"] = replace(RESULT, cases=RESULT.cases[1:])
     call("encode")
     assert capsys.readouterr().out.splitlines()[-1] == "encode FAILED: broken: AssertionError: off by one"
     call("aa")
@@ -179,11 +184,29 @@ def test_the_last_line_is_the_hardest_goal_and_the_verdict_of_all(call: Call, ca
     assert capsys.readouterr().out.splitlines()[-1] == "aa ours/ours=0.90x [0.90,0.90] pairs=10 NOT JUDGED"
 
 
+@pytest.mark.parametrize(
+    ("ratios", "said", "code"),
+    [
+        ((1.0, 1.01), "this machine is quiet enough: a difference of 3% can be told", 0),
+        ((0.92, 1.08), "right now a difference of less than 8% cannot be told on this machine", 0),
+        ((1.1, 1.1), "this machine is too busy to judge", 3),
+    ],
+    ids=["quiet", "so-so", "busy"],
+)
+def test_the_self_test_says_in_words_what_can_be_told(
+    ratios: tuple[float, float], said: str, code: int, call: Call, capsys: pytest.CaptureFixture[str]
+) -> None:
+    itself = summary([*ratios] * 5, ours_s=0.1)
+    call.results = {SELF_TEST: replace(RESULT, cases=[CaseResult(name="a", itself=itself)])}
+    assert call(SELF_TEST) == code
+    assert capsys.readouterr().out.splitlines()[-2].startswith(f"{SELF_TEST}: {said}")
+
+
 def test_all_ends_with_the_last_line_of_each(call: Call, capsys: pytest.CaptureFixture[str]) -> None:
     call.results = {name: GOOD for name in BENCHES if name != "encode"}
     call("all")
     assert capsys.readouterr().out.splitlines()[-len(BENCHES) :] == [
-        "encode FAILED: it died" if name == "encode" else f"{name} OK" for name in BENCHES
+        "encode FAILED: it has no result" if name == "encode" else f"{name} OK" for name in BENCHES
     ]
 
 
@@ -262,6 +285,56 @@ def test_the_child_is_started_in_that_environment(tmp_path: Path, monkeypatch: p
         run_bench("encode", size="full", num_pairs=30, goal_factor=0.75, shown_on=sys.stdout)
     assert {"OMP_NUM_THREADS=1", "CUDA_VISIBLE_DEVICES="} <= set((tmp_path / "env").read_text().splitlines())
     assert "-m benchmarks.child encode --size full --pairs 30 --goal-factor 0.75" in (tmp_path / "arguments").read_text()
+
+
+@pytest.mark.parametrize(
+    ("end", "error", "said"),
+    [
+        ("exit 3", BenchNotRun, "^gpu_kernels$"),
+        ("kill -9 $$", BenchDied, r"was killed by signal 9 \(SIGKILL\), as the system does where memory runs out$"),
+        ("kill -11 $$", BenchDied, r"was killed by signal 11 \(SIGSEGV\)$"),
+    ],
+    ids=["cannot run", "killed", "crashed"],
+)
+def test_how_a_child_ended_without_a_result_is_told(
+    end: str, error: type[Exception], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    python = tmp_path / "python"
+    python.write_text(f"#!/bin/sh\n{end}\n")
+    python.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(python))
+    with pytest.raises(error, match=said):
+        run_bench("gpu_kernels", size="quick", num_pairs=10, goal_factor=1.0, shown_on=sys.stdout)
+
+
+def test_what_cannot_run_ends_with_3_and_is_not_kept(
+    call: Call, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def cannot_run(name: str, **options: object) -> BenchResult:
+        raise BenchNotRun(name)
+
+    monkeypatch.setattr(command, "run_bench", cannot_run)
+    assert call("gpu_kernels") == 3
+    assert capsys.readouterr().err == "gpu_kernels NOT JUDGED\n"
+    assert not call.kept.exists()
+
+
+@pytest.mark.slow
+def test_a_benchmark_of_gpus_says_in_a_sentence_that_there_is_none() -> None:
+    program = "import sys, benchmarks.child as child; sys.exit(child.main())"
+    options = ["gpu_kernels", "--size", "quick", "--pairs", "2", "--goal-factor", "1", "--into", os.devnull]
+    done = subprocess.run(
+        [sys.executable, "-c", program, *options],
+        cwd=ROOT,
+        env=os.environ | {"CUDA_VISIBLE_DEVICES": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=600,
+    )
+    assert done.returncode == 3, done.stderr
+    assert done.stderr.startswith("gpu_kernels: these kernels are timed on a CUDA device")
+    assert len(done.stderr.splitlines()) == 1
 
 
 def test_outside_of_a_checkout_the_commit_is_unknown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ import pytest
 from benchmarks.bench import OURS, Case, Count, Goal, Work, budget
 from benchmarks.harness import run_case, run_cases
 from benchmarks.rates import Rates
+from benchmarks.ratio import summary
 from benchmarks.report import lines
 from benchmarks.result import CaseResult, Verdict
 from benchmarks.sidecar import SideCarError
@@ -153,6 +154,12 @@ class Noisy:
         return 1.1 if self._num_calls <= self._num_noisy and place in {1, 2} else 1.0
 
 
+def test_a_wide_interval_of_ours_over_itself_is_not_called_ok_alone() -> None:
+    itself = summary([0.92, 1.08] * 5, ours_s=0.1)
+    [line] = lines("bench", CaseResult(name="made up", itself=itself))
+    assert line.endswith("pairs=10 OK, but a difference of less than 8% cannot be told")
+
+
 def test_noise_that_goes_away_is_forgiven_once() -> None:
     assert run({OURS: Noisy(1), "peer": lambda: 2.0}, goals=[Goal(peer="peer", at_least=2)]).verdict == Verdict.OK
 
@@ -203,7 +210,16 @@ def test_a_time_can_be_a_goal() -> None:
     ours_s = 0.08
     budgets = {"0.1 s": budget(0.1), "0.05 s": budget(0.05)}
     goals = [Goal(peer=name, at_least=1) for name in budgets]
-    assert [peer.verdict for peer in run({OURS: lambda: ours_s, **budgets}, goals=goals).peers] == [Verdict.OK, Verdict.MISSED]
+    found = run({OURS: lambda: ours_s, **budgets}, goals=goals).peers
+    assert [(peer.verdict, peer.is_limit) for peer in found] == [(Verdict.OK, True), (Verdict.MISSED, True)]
+
+
+def test_an_allowance_is_a_limit_too_and_a_program_is_none() -> None:
+    result = run({OURS: lambda: 1.0, "a bit more": budget(0.5, on_top_of=lambda: 1.0), "peer": lambda: 2.0})
+    assert [(peer.peer, peer.is_limit, peer.ratio and peer.ratio.median) for peer in result.peers] == [
+        ("a bit more", True, 1.5),
+        ("peer", False, 2.0),
+    ]
 
 
 def test_a_case_is_taken_down_before_the_next_is_set_up() -> None:
