@@ -86,6 +86,7 @@ def kernelize(model: Any, mapping: KernelMapping | None = None, *, mode: Mode | 
     if not isinstance(mapping, Mapping) or not mapping:
         raise InvalidArgument(f"kernelize: mapping: expected what -> by what, got {mapping!r}")
     plan = [_Replacement.of(model, key, value, is_training, is_bundle) for key, value in mapping.items()]
+    _check_distinct(plan)
 
     def run(handle: KernelHandle) -> None:
         for replacement in plan:
@@ -184,13 +185,29 @@ class _Replacement:
 
     def _forward_for(self, layer: Any) -> Any:
         if isinstance(self.kernel, LayerKernel):
-            return self.kernel.layer_forward(layer)
+            self._check_class(layer)
+            forward = self.kernel.layer_forward(layer)
+            if not callable(forward):
+                raise InvalidArgument(
+                    f"kernelize: {self.name}: expected 'layer_forward' of {self.provenance['ref']} to return a function "
+                    f"forward(layer, *inputs), it returned {forward!r}"
+                )
+            return forward
         if class_attribute(type(self.kernel), "reference") is not None:
             raise UnsuitableLayer(
                 f"kernelize: {self.name}: the kernel {self.provenance['ref']} replaces functions, it has no 'layer_forward': map the "
                 "function that the layer calls, or give a function forward(layer, *inputs)"
             )
         return self.kernel
+
+    def _check_class(self, layer: Any) -> None:
+        """A built-in kernel tries every layer on numbers, whatever its class; of others it is only known what they say."""
+        layers, found = self.kernel.layers, type(layer).__name__
+        if layers and found not in layers and not _is_built_in(self.provenance["entry"]):
+            raise UnsuitableLayer(
+                f"kernelize: {self.name}: the kernel {self.provenance['ref']} is for {', '.join(sorted(layers))} (its 'layers'), got a "
+                f"{found}: map one of those, or, where it computes the same, add its class to 'layers'"
+            )
 
     def _check_gradient(self) -> None:
         holder = self.kernel.layer_class if isinstance(self.kernel, LayerClassKernel) else self.kernel
@@ -200,6 +217,25 @@ class _Replacement:
                 f"kernelize: {self.name}: {self.provenance['ref']} has no gradient (has_backward = False) and the model trains: take "
                 "another kernel, or say mode='inference'"
             )
+
+
+def _check_distinct(plan: list[_Replacement]) -> None:
+    """Raises :class:`InvalidArgument` where two keys mean the same layers or function: the one above would hide the other."""
+    names: dict[tuple[int, str], str] = {}
+    for replacement in plan:
+        place = replacement.place
+        spots = [(id(layer), "") for layer in place.found] if isinstance(place, Layers) else [(id(place.module), place.name)]
+        for spot in spots:
+            if spot in names:
+                raise InvalidArgument(
+                    f"kernelize: mapping: expected each layer and function once, got it as {names[spot]!r} and as {replacement.name!r}: "
+                    "leave one out"
+                )
+        names |= dict.fromkeys(spots, replacement.name)
+
+
+def _is_built_in(entry: str) -> bool:
+    return any(c.entry == entry for c in current().registry.components("kernel") if c.plugin.dist is None)
 
 
 def _built_in_for(model: LayerTree) -> dict[str, str]:
@@ -250,7 +286,7 @@ def _swapped(name: str, layer_class: type, before: type) -> type:
     """The class that a layer of the class ``before`` gets: ``layer_class``, over what it does not define itself.
 
     Raises:
-        InvalidArgument: its ``forward`` takes other arguments, or it has an ``__init__``, which would never run.
+        InvalidArgument: it has no ``forward`` of its own, or one that takes other arguments, or an ``__init__``, which would never run.
     """
     new: Any = layer_class
     old: Any = before
@@ -259,6 +295,12 @@ def _swapped(name: str, layer_class: type, before: type) -> type:
         raise InvalidArgument(
             f"kernelize: {name}: {layer_class.__qualname__} has an __init__, which would not run for layers that exist: it has to do with "
             f"the attributes of {before.__qualname__}"
+        )
+    if own and not any("forward" in vars(base) for base in own):
+        defined = sorted({attribute for base in own for attribute in vars(base) if not attribute.startswith("_")})
+        raise InvalidArgument(
+            f"kernelize: {name}: expected a layer class with a 'forward' of its own, {layer_class.__qualname__} would change nothing: it "
+            f"defines {', '.join(defined) or 'nothing'}"
         )
     check_signature(f"kernelize: {name}", new.forward, old.forward)
     if issubclass(layer_class, before):

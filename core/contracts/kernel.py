@@ -24,7 +24,10 @@ class LayerKernel(Protocol):
     """A kernel that can take over the forward pass of a layer. Optional: one without this replaces functions alone."""
 
     layers: frozenset[str]
-    """Class names of the layers that it is known to fit: ``kernelize(model)`` without a mapping takes them from the built-in kernels."""
+    """Class names of the layers that it is known to fit: ``kernelize(model)`` without a mapping takes them from the built-in kernels.
+
+    A mapping that gives it layers of another class is refused, unless this is empty or the kernel is built in: those try every layer.
+    """
 
     @abstractmethod
     def layer_forward(self, layer: Any) -> Callable[..., Any]:

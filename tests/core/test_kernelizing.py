@@ -70,6 +70,16 @@ class WithInit(nn.Module):
         return x + self.one
 
 
+class Foward(nn.Module):
+    def foward(self, x: Tensor) -> Tensor:
+        return x + 1
+
+
+class FowardScale(Scale):
+    def foward(self, x: Tensor) -> Tensor:
+        return x + 1
+
+
 class FunctionKernel:
     """A kernel that knows no layers."""
 
@@ -89,6 +99,20 @@ class PlusOneKernel(FunctionKernel):
         if layer.factor.item() > 2.5:
             raise UnsuitableLayer(f"expected a factor of 2.5 at most, got {layer.factor.item()}")
         return plus_one
+
+
+class NoForwardKernel(PlusOneKernel):
+    def layer_forward(self, layer: Any) -> Any:
+        return None
+
+
+class BilinearKernel(PlusOneKernel):
+    """One for other layers, which it does not look at."""
+
+    layers = frozenset({"Bilinear"})
+
+    def layer_forward(self, layer: Any) -> Callable[..., Any]:
+        return lambda layer, x: x @ layer.weight
 
 
 functions = types.ModuleType("kernelized_functions")
@@ -175,6 +199,12 @@ def test_a_kernel_component_is_called_in_place_of_a_function(function_module: Ca
         ({"Scale": 3}, InvalidArgument, "expected a kernel's name or hub id, a layer class or a function, got 3"),
         ({"Scale": lambda layer: 0}, InvalidArgument, r"Scale: expected something that takes \(self, x: .*got \(layer\)"),
         ({"Scale": lambda layer, x, more: 0}, InvalidArgument, r"got \(layer, x, more\)"),
+        ({"Scale": Foward}, InvalidArgument, "Scale: expected a layer class with a 'forward' of its own, Foward would .*defines foward"),
+        ({"Scale": FowardScale}, InvalidArgument, "FowardScale would change nothing: it defines foward"),
+        ({"Scale": plus_one, f"{__name__}.Scale": PlusOne}, InvalidArgument, f"once, got it as 'Scale' and as '{__name__}.Scale'"),
+        ({"Scale": NoForwardKernel}, InvalidArgument, "Scale: expected 'layer_forward' of .*NoForwardKernel to return .*returned None"),
+        ({"Scale": BilinearKernel}, UnsuitableLayer, r"the kernel .*BilinearKernel is for Bilinear \(its 'layers'\), got a Scale"),
+        ({"Scale": BilinearKernel()}, UnsuitableLayer, "BilinearKernel is for Bilinear"),
         ({"Scale": WithInit}, InvalidArgument, "WithInit has an __init__, which would not run"),
         ({"kernelized_functions.twice": PlusOne}, InvalidArgument, "is a function: expected a function or a kernel for it, got a layer"),
         ({"kernelized_functions.twice": lambda x, y: 0}, InvalidArgument, r"got \(x, y\)"),
@@ -186,7 +216,10 @@ def test_a_kernel_component_is_called_in_place_of_a_function(function_module: Ca
         ({"Scale": "rms_nrom"}, UnknownComponent, "no kernel is named 'rms_nrom'. Did you mean 'rms_norm'"),
     ],
 )
-def test_what_does_not_fit_is_refused_and_nothing_stays_half_done(mapping: dict[Any, Any], error: type, message: str) -> None:
+def test_what_does_not_fit_is_refused_and_nothing_stays_half_done(
+    mapping: dict[Any, Any], error: type, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, __name__, types.SimpleNamespace(Scale=Scale))
     model = nn.Sequential(Model(), nn.Bilinear(2, 2, 2), OwnScale(1.0))
     before, raw = state(model), dict(vars(functions))
     with pytest.raises(error, match=message):
