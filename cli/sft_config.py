@@ -40,6 +40,12 @@ class LoraTable:
     target_modules: str | tuple[str, ...] = "all-linear"
     """Names of the layers that get an adapter, or ``all-linear``."""
 
+    def __post_init__(self) -> None:
+        if self.r < 1:
+            raise InvalidConfig(f"r: expected 1 or more, got {self.r}")
+        if not 0 <= self.dropout < 1:
+            raise InvalidConfig(f"dropout: expected 0 or more and less than 1, got {self.dropout}")
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SFTConfig:

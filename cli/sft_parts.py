@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from twinkle.cli.argument_check import check_written_arguments
 from twinkle.cli.sft_config import DatasetConfig, SFTConfig
 from twinkle.core.components import build, resolve
 from twinkle.core.errors import InvalidConfig
+from twinkle.core.repository_files import locate
 from twinkle.core.resolved import Resolved
-from twinkle.core.signature import check_arguments, named_parameters
+from twinkle.core.signature import named_parameters
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,7 +32,11 @@ def resolve_parts(config: SFTConfig) -> list[Resolved]:
     Raises:
         LookupError: an unknown name.
         TypeError: an argument that a component does not take.
+        InvalidRef: the model or a data set is neither an existing path nor written as the id of a repository.
     """
+    locate(config.model, "model")
+    for table in (*config.dataset, *config.eval_dataset):
+        locate(table.id, "dataset")
     uses = [
         ("model", config.backend),
         ("template", config.template),
@@ -46,8 +52,7 @@ def resolve_parts(config: SFTConfig) -> list[Resolved]:
     for kind, use in uses:
         resolved = resolve(kind, use.use)
         if isinstance(resolved.cls, type):
-            filled_in = dict.fromkeys(named_parameters(resolved.cls))  # what it needs beside comes from the run
-            check_arguments(resolved.cls, {**filled_in, **use.arguments}, f"{kind} {use.use!r}")
+            check_written_arguments(resolved.cls, use.arguments, f"{kind} {use.use!r}")
         found.append(resolved)
     return found
 

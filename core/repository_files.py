@@ -7,13 +7,34 @@ from pathlib import Path
 
 from twinkle.core.contracts.hub import RepoType
 from twinkle.core.errors import HubUnavailable, InvalidRef
-from twinkle.core.refs import parse_repo
+from twinkle.core.refs import HubRef, parse_repo
 from twinkle.core.runtime.context import current
 
 _EXTRAS = {"ms": "modelscope", "hf": "huggingface"}
+_PATH_BEGINNINGS = ("/", ".", "~")
+"""No id of a hub begins so."""
 
 TOKENIZER_FILES = ("*.json", "*.jinja", "*.txt", "*.model", "*.tiktoken", "*.py")
 """What a tokenizer needs of a model's repository; weights stay where they are."""
+
+
+def locate(repo_id: str | Path, repo_type: RepoType) -> Path | HubRef:
+    """What ``repo_id`` means: an existing path as it is, else the repository of a hub; no hub is asked.
+
+    Raises:
+        InvalidRef: neither an existing path nor a repository id.
+    """
+    local = Path(repo_id).expanduser()
+    if local.exists():
+        return local
+    text = str(repo_id)
+    if text.startswith(_PATH_BEGINNINGS):
+        here = "" if local.is_absolute() else f" (from {Path.cwd()})"
+        raise InvalidRef(f"{repo_type} {text!r}: there is no such file or folder{here}")
+    try:
+        return parse_repo(text)
+    except InvalidRef as error:
+        raise InvalidRef(f"{repo_type} {text!r} is neither an existing path nor a repository id: {error}") from None
 
 
 def repository_folder(repo_id: str | Path, repo_type: RepoType, patterns: Sequence[str] | None = None) -> Path:
@@ -28,13 +49,9 @@ def repository_folder(repo_id: str | Path, repo_type: RepoType, patterns: Sequen
         HubUnavailable: no hub serves the scheme, or it does not have the repository.
         InvalidRef: neither an existing path nor a repository id.
     """
-    local = Path(repo_id).expanduser()
-    if local.exists():
-        return local
-    try:
-        ref = parse_repo(str(repo_id))
-    except InvalidRef as error:
-        raise InvalidRef(f"{repo_type} {str(repo_id)!r} is neither an existing path nor a repository id: {error}") from None
+    ref = locate(repo_id, repo_type)
+    if isinstance(ref, Path):
+        return ref
     hub = current().registry.hook.twinkle_hub(scheme=ref.scheme)
     if hub is None:
         extra = _EXTRAS.get(ref.scheme)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
+from numbers import Integral
 from pathlib import Path
-from typing import Any, NamedTuple, cast, overload
+from typing import Any, NamedTuple, Unpack, cast, overload
 
-from twinkle.core.errors import InvalidConfig, InvalidData
+from twinkle.core.errors import InvalidArgument, InvalidConfig, InvalidData
 from twinkle.core.suggestion import did_you_mean
 from twinkle.core.types import IGNORE_INDEX, InputFeature, Trajectory
 from twinkle.plugins_builtin.template._chat_format import ChatFormat
@@ -16,7 +17,7 @@ from twinkle.plugins_builtin.template._conversation import excerpt, is_empty_tur
 from twinkle.plugins_builtin.template._encoder import Encoder, Tokens
 from twinkle.plugins_builtin.template._fingerprint import encoding_fingerprint
 from twinkle.plugins_builtin.template._label import Span, shifted_labels
-from twinkle.plugins_builtin.template._tokenizer import load_tokenizer, rust_tokenizer
+from twinkle.plugins_builtin.template._tokenizer import TokenizerKeywords, load_tokenizer, rust_tokenizer
 from twinkle.plugins_builtin.template._tool_call import parse_tool_calls
 from twinkle.plugins_builtin.template._truncation import STRATEGIES, TruncationStrategy
 
@@ -57,7 +58,7 @@ class Template:
 
     Raises:
         InvalidConfig: a setting that cannot work, or files that hold no tokenizer.
-        InvalidArgument: a keyword that a tokenizer does not take.
+        InvalidArgument: a keyword that a tokenizer does not take, or a ``max_length`` that is no whole number.
     """
 
     is_mm = False
@@ -72,15 +73,18 @@ class Template:
         default_system: str | None = None,
         enable_thinking: bool = True,
         append_eos: bool = False,
-        **tokenizer_keywords: Any,
+        **tokenizer_keywords: Unpack[TokenizerKeywords],
     ) -> None:
         if truncation_strategy not in STRATEGIES:
             raise InvalidConfig(f"there is no truncation_strategy {truncation_strategy!r}.{did_you_mean(truncation_strategy, STRATEGIES)}")
+        given: object = max_length
+        if given is not None and (isinstance(given, bool) or not isinstance(given, Integral)):
+            raise InvalidArgument(f"max_length: expected a whole number of tokens, or None for no bound, got {given!r}")
         if max_length is not None and max_length < 1:
             raise InvalidConfig(f"max_length={max_length!r}: expected 1 or more, or None for no bound")
         self.model_id = str(model_id)
         self.use_chat_template = use_chat_template
-        self.max_length = max_length
+        self.max_length = None if max_length is None else int(max_length)
         self.truncation_strategy = truncation_strategy
         self.default_system = default_system
         self.enable_thinking = enable_thinking

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
+
+from tokenizers import AddedToken
 
 from twinkle.core.errors import InvalidArgument, InvalidConfig
 from twinkle.core.repository_files import TOKENIZER_FILES, repository_folder
@@ -13,19 +16,45 @@ from twinkle.core.suggestion import did_you_mean
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-KEYWORDS = frozenset(
-    {
-        *("add_bos_token", "add_eos_token", "add_prefix_space", "additional_special_tokens", "bos_token", "chat_template"),
-        *("clean_up_tokenization_spaces", "cls_token", "eos_token", "extra_special_tokens", "fix_mistral_regex", "from_slow", "gguf_file"),
-        *("legacy", "mask_token", "model_max_length", "pad_token", "padding_side", "sep_token", "subfolder"),
-        *("tokenizer_file", "tokenizer_type", "truncation_side", "unk_token", "use_fast"),
-    }
-)
-"""What may be passed on to ``AutoTokenizer.from_pretrained``."""
+SpecialToken = str | AddedToken
+
+
+class TokenizerKeywords(TypedDict, total=False):
+    """What may be passed on to ``AutoTokenizer.from_pretrained``."""
+
+    add_bos_token: bool
+    add_eos_token: bool
+    add_prefix_space: bool
+    additional_special_tokens: Sequence[SpecialToken]
+    bos_token: SpecialToken | None
+    chat_template: str | Mapping[str, str] | None
+    clean_up_tokenization_spaces: bool
+    cls_token: SpecialToken | None
+    eos_token: SpecialToken | None
+    extra_special_tokens: Sequence[SpecialToken] | Mapping[str, SpecialToken]
+    fix_mistral_regex: bool
+    from_slow: bool
+    gguf_file: str
+    legacy: bool
+    mask_token: SpecialToken | None
+    model_max_length: int
+    pad_token: SpecialToken | None
+    padding_side: Literal["left", "right"]
+    revision: str | None
+    sep_token: SpecialToken | None
+    subfolder: str
+    tokenizer_file: str
+    tokenizer_type: str
+    truncation_side: Literal["left", "right"]
+    trust_remote_code: Literal[False]
+    unk_token: SpecialToken | None
+    use_fast: bool
+
+
 _OWN_ARGUMENTS = ("use_chat_template", "max_length", "truncation_strategy", "default_system", "enable_thinking", "append_eos")
 
 
-def load_tokenizer(model_id: str | Path, keywords: dict[str, Any]) -> Any:
+def load_tokenizer(model_id: str | Path, keywords: TokenizerKeywords) -> Any:
     """The transformers tokenizer of ``model_id`` (a folder, or a repository id of which the tokenizer's files are fetched).
 
     Raises:
@@ -38,8 +67,9 @@ def load_tokenizer(model_id: str | Path, keywords: dict[str, Any]) -> Any:
         raise InvalidArgument("trust_remote_code: a template never runs code of a model's repository; leave the argument out")
     known = {key: value for key, value in keywords.items() if key not in ("trust_remote_code", "revision")}
     for key in known:
-        if key not in KEYWORDS:
-            raise InvalidArgument(f"Template does not take the argument {key!r}.{did_you_mean(key, {*KEYWORDS, *_OWN_ARGUMENTS})}")
+        if key not in TokenizerKeywords.__annotations__:
+            known_names = {*TokenizerKeywords.__annotations__, *_OWN_ARGUMENTS}
+            raise InvalidArgument(f"Template does not take the argument {key!r}.{did_you_mean(key, known_names)}")
     revision = keywords.get("revision")
     folder = repository_folder(model_id if revision is None else f"{model_id}@{revision}", "model", TOKENIZER_FILES)
     try:

@@ -230,10 +230,25 @@ def test_a_dry_run_says_what_would_run_and_touches_nothing(config: Config, tmp_p
         ({"metrics": [{"use": "accuracy", "topk": 5}]}, "metric 'accuracy' does not take the argument 'topk'"),
         ({"loss": "CrossEntropy"}, "no loss is named 'CrossEntropy'. Did you mean"),
         ({"bach_size": 3}, "unknown key 'bach_size'. Did you mean 'batch_size'"),
+        (
+            {"template": {"use": "Template", "max_lenght": 3}},
+            "template 'Template' does not take the argument 'max_lenght'. Did you mean 'max_length'",
+        ),
+        ({"template": {"use": "Template", "max_length": "64"}}, "template 'Template': max_length: expected a whole number, got '64'"),
+        ({"template": {"use": "Template", "truncation_strategy": "cut"}}, "truncation_strategy: expected 'raise' or 'left' or"),
+        ({"template": {"use": "Template", "padding_side": "up"}}, "padding_side: expected 'left' or 'right', got 'up'"),
+        ({"backend": {"use": "transformers", "activation_memory_byte": 3}}, "Did you mean 'activation_memory_bytes'?"),
+        ({"backend": {"use": "transformers", "activation_memory_bytes": "8GB"}}, "expected a whole number, got '8GB'"),
+        ({"optimizer": {"use": "AdamW", "lr": "1e-4"}}, "optimizer 'AdamW': lr: expected a number, got '1e-4'"),
+        ({"optimizer": {"use": "AdamW", "amsgrad": 1}}, "amsgrad: expected true or false, got 1"),
+        ({"lora": {"r": 0}}, "lora: r: expected 1 or more, got 0"),
+        ({"lora": {"dropout": 1}}, "lora: dropout: expected 0 or more and less than 1, got 1.0"),
+        ({"model": "/nope/x"}, "model '/nope/x': there is no such file or folder"),
+        ({"dataset": {"id": "./nope.jsonl"}}, "dataset './nope.jsonl': there is no such file or folder"),
     ],
 )
 def test_a_typo_is_told_before_anything_is_loaded(config: Config, changed: dict[str, Any], message: str, dry_run: list[str]) -> None:
-    refused = twinkle(config(model="ms://nobody/nothing", **changed), *dry_run)
+    refused = twinkle(config(**{"model": "ms://nobody/nothing", **changed}), *dry_run)
     assert refused.exit_code == 2
     assert message in refused.stderr
     assert "Traceback" not in refused.stderr

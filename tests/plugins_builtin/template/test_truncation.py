@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 
-from twinkle.core.errors import InvalidConfig, InvalidData
+from twinkle.core.errors import InvalidArgument, InvalidConfig, InvalidData
 from twinkle.template import Template
 
 ROW: Any = {
@@ -109,3 +110,13 @@ def test_impossible_settings_are_refused(tiny: Callable[..., Template]) -> None:
         tiny(truncation_strategy="spilt")
     with pytest.raises(InvalidConfig, match="max_length=0"):
         tiny(max_length=0)
+
+
+@pytest.mark.parametrize("max_length", ["10", 1.5, True])
+def test_a_bound_that_is_no_whole_number_is_refused_when_the_template_is_made(tiny: Callable[..., Template], max_length: Any) -> None:
+    with pytest.raises(InvalidArgument, match="max_length: expected a whole number"):
+        tiny(max_length=max_length)
+
+
+def test_a_bound_may_be_a_number_of_numpy(tiny: Callable[..., Template]) -> None:
+    assert tiny(max_length=np.int64(8)).max_length == 8
