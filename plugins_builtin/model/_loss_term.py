@@ -59,8 +59,12 @@ def loss_terms(result: Any, batch: FlatBatch, name: str) -> tuple[LossTerm, ...]
 
 def mean_of(terms: tuple[LossTerm, ...]) -> Tensor:
     """The loss that ``terms`` amount to: each total over its own denominator, added up; float64 scalar without graph."""
-    means = [t.total.detach().double() / t.denominator.clamp(min=1.0) for t in terms]
-    return reduce(torch.add, means)
+    return reduce(torch.add, [quotient(t.total.detach(), t.denominator) for t in terms])
+
+
+def quotient(total: Tensor, denominator: Tensor) -> Tensor:
+    """``total / denominator``, float64 as ``denominator`` is; 0 where that is not above 0, as the step has it."""
+    return (total / denominator).masked_fill(denominator <= 0, 0.0)
 
 
 def _denominator(num_tokens: Tensor | float, device: torch.device) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from twinkle.core.errors import InvalidArgument
-from twinkle.plugins_builtin.model._loss_term import LossTerm
+from twinkle.plugins_builtin.model._loss_term import LossTerm, quotient
 from twinkle.plugins_builtin.model.transformers._optimizer_group import ForwardResult
 from twinkle.plugins_builtin.processor._deferred import Deferred
 from twinkle.plugins_builtin.processor._flat_batch import FlatBatch
@@ -77,9 +77,9 @@ def _mean_loss(terms: Sequence[tuple[LossTerm, ...]]) -> float:
     """Each term's totals of all micro-batches over its denominators, added up."""
     loss = 0.0
     for of_term in zip(*terms, strict=True):
-        totals = torch.stack([term.total.detach().double() for term in of_term])
+        totals = torch.stack([term.total.detach() for term in of_term])
         denominators = torch.stack([term.denominator for term in of_term])
-        loss += float(totals.sum() / denominators.sum().clamp(min=1.0))
+        loss += float(quotient(totals.sum(dtype=torch.float64), denominators.sum()))
     return loss
 
 

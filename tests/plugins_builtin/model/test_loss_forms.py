@@ -123,6 +123,47 @@ def test_a_step_is_that_by_hand_for_every_split(folder: Path, loss: Any, by_hand
             torch.testing.assert_close(parameter.detach(), parameters[name].detach() - 1e-3 * expected[name], **EXACT)
 
 
+@pytest.mark.parametrize("weight", [0.01, 1e-30])
+def test_the_reported_loss_is_over_its_denominator_however_small(folder: Path, weight: float) -> None:
+    """A weighted mean is the mean where all weights are equal, whatever they are. Mutant: no denominator below 1."""
+
+    def weighted(inputs: Any, outputs: Any) -> dict[str, Any]:
+        logps, mask = masked(inputs, outputs)
+        return {"loss": -weight * logps.sum(), "num_tokens": weight * mask.sum().double()}
+
+    model = TransformersModel(model_id=folder, dtype="float64", mixed_precision="no")
+    expected = model.forward_only(inputs=SAMPLES)["loss"]
+    model.set_loss(weighted)
+    model.add_metric("LossMetric")
+    seen = [model.forward_only(inputs=SAMPLES, micro_batch_size=size)["loss"] for size in (None, 1)]
+    model.forward(inputs=SAMPLES)
+    seen += [model.calculate_loss(), float(model.calculate_metric(is_training=True)["loss"])]
+    model.backward()
+    seen += [model.forward_backward(inputs=SAMPLES, micro_batch_size=size)["loss"] for size in (None, 3)]
+    seen.append(model.calculate_metric(is_training=True)["loss"])
+    assert [float(loss) for loss in seen] == pytest.approx([expected] * len(seen), rel=1e-10)
+
+
+@pytest.mark.parametrize("denominator", [0.0, -2.0])
+def test_without_a_denominator_above_zero_there_is_no_loss(folder: Path, denominator: float) -> None:
+    """As the step has it: no gradient, no loss, not nan. Mutants: divided all the same; the sum itself."""
+
+    def nothing_counts(inputs: Any, outputs: Any) -> dict[str, Any]:
+        logps, mask = masked(inputs, outputs)
+        return {"loss": -logps.sum(), "num_tokens": denominator * mask.any()}
+
+    model = TransformersModel(model_id=folder, dtype="float64", mixed_precision="no")
+    model.set_loss(nothing_counts)
+    model.add_metric("LossMetric")
+    seen = [model.forward_backward(inputs=SAMPLES, micro_batch_size=size)["loss"] for size in (None, 1)]
+    model.clip_grad_norm(1.0)
+    seen.append(float(model.calculate_metric(is_training=True)["loss"]))
+    model.forward(inputs=SAMPLES)
+    seen.append(model.calculate_loss())
+    assert seen == [0.0] * 4
+    assert not any(p.grad.any() for p in model.model.parameters() if p.grad is not None)
+
+
 def contrast(inputs: Any, outputs: Any) -> dict[str, Any]:
     """Compares the samples of a batch: it cannot be split."""
     logps, _ = masked(inputs, outputs)
