@@ -1,17 +1,20 @@
-"""What a kernel keeps: the numbers of its reference, forwards and backwards, for whatever layout it is given."""
+"""What a kernel keeps: the numbers of its reference and of its layers, forwards and backwards, for whatever layout it is given."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from twinkle.core.contracts.kernel import LayerKernel
 from twinkle.testing.check import NotApplicable, check, expect
 from twinkle.testing.example import Example
 from twinkle.testing.specimen import Specimen
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +27,9 @@ class KernelExample(Example):
     """Relative and absolute, in float32; 2 % is allowed in bfloat16, which keeps 3 digits."""
     runs_in_bfloat16: bool = True
     """Whether it takes bfloat16."""
+    layers: Sequence[Callable[[], tuple[nn.Module, Sequence[Any]]]] = ()
+    """For one with ``layer_forward``: makes a small layer, on the CPU and without dropout, and inputs for it; one function or more for each
+    class that the kernel names. The check fills the weights."""
 
 
 def _outputs(result: Any) -> list[Tensor]:
@@ -126,10 +132,64 @@ def gives_the_same_again(component: Specimen) -> None:
         expect(all(torch.equal(a, b) for a, b in zip(tensors, before, strict=True)), "it changed its arguments in place")
 
 
+def _fill(layer: nn.Module, seed: int) -> None:
+    """Random weights: with those of a fresh layer, a norm's ones or a bias of zeros, what a kernel leaves out would not be seen."""
+    import torch
+
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in layer.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator) / 2)
+
+
+def _layer_with_gradient(layer: nn.Module, inputs: Sequence[Any]) -> tuple[list[Tensor], list[Tensor]]:
+    """Outputs of ``layer``, and the gradient of a mixture of them by its floating-point inputs and its weights."""
+    import torch
+
+    weights = dict(layer.named_parameters())
+    places = [i for i, value in enumerate(inputs) if isinstance(value, torch.Tensor)]
+
+    def run(*tensors: Tensor) -> Any:
+        given = dict(zip(places, tensors, strict=False))
+        named = dict(zip(weights, tensors[len(places) :], strict=True))
+        return torch.func.functional_call(layer, named, tuple(given.get(i, value) for i, value in enumerate(inputs)))
+
+    return _with_gradient(run, [*(inputs[i] for i in places), *weights.values()])
+
+
+@check("kernel", timeout_s=180)
+def layers_stay_what_they_are(component: Specimen) -> None:
+    """A layer that it takes over gives the same outputs and gradients as before, in float32, for every class of 'layers'; so does a copy
+    of that layer with other weights: layer_forward() keeps nothing of a layer."""
+    kernel, example = component.build(), component.example_of(KernelExample)
+    if not isinstance(kernel, LayerKernel):
+        raise NotApplicable("it has no layer_forward: it takes over no layer")
+    tried = set()
+    for make in example.layers:
+        layer, inputs = make()
+        tried.add(type(layer).__name__)
+        _fill(layer, seed=1)
+        forward = kernel.layer_forward(layer)
+        plain, replaced = copy.deepcopy(layer), copy.deepcopy(layer)
+        for twin in (plain, replaced):
+            _fill(twin, seed=2)
+        replaced.forward = partial(forward, replaced)
+        found, expected = _layer_with_gradient(replaced, inputs), _layer_with_gradient(plain, inputs)
+        _close(found[0], expected[0], example.tolerance, type(layer).__name__)
+        _close(found[1], expected[1], 10 * example.tolerance, f"{type(layer).__name__}, gradients")
+    untried = sorted(kernel.layers - tried)
+    expect(
+        tried and not untried,
+        f"it takes over {', '.join(untried) or 'layers'}, with which it was not tried: pass "
+        f"examples={{{component.id!r}: KernelExample(layers=[...])}} with a function that makes such a layer and inputs for it",
+    )
+
+
 CHECKS = (
     equals_its_reference,
     equals_its_reference_on_the_accelerator,
     bfloat16_stays_close,
     takes_any_strides,
     gives_the_same_again,
+    layers_stay_what_they_are,
 )

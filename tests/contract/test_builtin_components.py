@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -125,6 +126,7 @@ INSTRUCTIONS = (
 NUMBERS = ({"nums": [1, 2, 3], "target": 6}, {"nums": [4], "target": 4}, {"nums": [7, 7], "target": 1})
 TEXTS = ({"text": "a b"}, {"text": "你好 c"}, {"text": ""}, {"text": "a much longer text than the others"})
 DATASETS = ("dataset", "iterable", "iterable_packing", "lazy", "packing")
+FAMILIES = ("Llama", "Qwen2", "Qwen3", "Qwen3Moe")
 LENGTHS = (7, 19, 12, 33)
 
 
@@ -179,6 +181,30 @@ def routed(num_tokens: int, hidden_size: int, expert_size: int, num_experts: int
     return make
 
 
+def layers(part: str, *families: str) -> list[Callable[[], tuple[Any, list[Any]]]]:
+    """Layers ``<family><part>`` of transformers, each with its inputs."""
+    return [functools.partial(layer, part, family) for family in families]
+
+
+def layer(part: str, family: str) -> tuple[Any, list[Any]]:
+    import torch
+
+    folder = family.lower().replace("moe", "_moe")
+    module = vars(importlib.import_module(f"transformers.models.{folder}.modeling_{folder}"))
+    sizes = {"hidden_size": 12, "intermediate_size": 10, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 6}
+    experts = {"num_experts": 3, "moe_intermediate_size": 5} if family.endswith("Moe") else {}
+    config = module[f"{family}Config"](**sizes, **experts, attn_implementation="eager")
+    (hidden,) = tensors((2, 3, 12))()
+    angles = torch.linspace(-3, 3, 18).reshape(2, 3, 3).repeat(1, 1, 2)
+    arguments, more = {
+        "RMSNorm": ([12], []),
+        "MLP": ([config], []),
+        "Attention": ([config, 0], [(angles.cos(), angles.sin()), None]),
+        "Experts": ([config], [torch.tensor([[0, 2], [2, 1]]), torch.tensor([[0.7, 0.3], [0.4, 0.6]])]),
+    }[part]
+    return module[family + part](*arguments), [hidden[:, 0] if part == "Experts" else hidden, *more]
+
+
 def samples() -> list[dict[str, Any]]:
     return [{"input_ids": list(range(n)), "labels": [*range(1, n), -100]} for n in LENGTHS]
 
@@ -193,11 +219,13 @@ EXAMPLES: dict[str, Example] = {
     "filter:not_empty": RowExample(rows=TEXTS, init={"columns": ["text"]}),
     "hub:mirror": HubExample(init=mirror, repo="ms://owner/name", files=MIRRORED),
     "kernel:linear_logprob": KernelExample(tensors=[projection(5, 7, 13), projection(1, 3, 129)]),
-    "kernel:moe_experts": KernelExample(tensors=[routed(7, 5, 3, 4, 2), routed(1, 8, 3, 1, 1)]),
-    "kernel:qk_norm_rope": KernelExample(tensors=[rotated(5, 4, 6, 6, True), rotated(1, 2, 8, 4, True)]),
-    "kernel:rms_norm": KernelExample(tensors=[tensors((3, 5, 7), (7,)), tensors((1, 33), (33,))]),
-    "kernel:rope": KernelExample(tensors=[rotated(5, 4, 6, 6), rotated(1, 2, 8, 4)]),
-    "kernel:swiglu": KernelExample(tensors=[tensors((3, 5, 7), (3, 5, 7)), tensors((1, 33), (1, 33))]),
+    "kernel:moe_experts": KernelExample(tensors=[routed(7, 5, 3, 4, 2), routed(1, 8, 3, 1, 1)], layers=layers("Experts", "Qwen3Moe")),
+    "kernel:qk_norm_rope": KernelExample(
+        tensors=[rotated(5, 4, 6, 6, True), rotated(1, 2, 8, 4, True)], layers=layers("Attention", "Qwen3", "Qwen3Moe")
+    ),
+    "kernel:rms_norm": KernelExample(tensors=[tensors((3, 5, 7), (7,)), tensors((1, 33), (33,))], layers=layers("RMSNorm", *FAMILIES)),
+    "kernel:rope": KernelExample(tensors=[rotated(5, 4, 6, 6), rotated(1, 2, 8, 4)], layers=layers("Attention", "Llama", "Qwen2")),
+    "kernel:swiglu": KernelExample(tensors=[tensors((3, 5, 7), (3, 5, 7)), tensors((1, 33), (1, 33))], layers=layers("MLP", *FAMILIES)),
     "loss:mse": LossExample(sequence=regression),
     "lr_scheduler:cosine_annealing": Example(init={"T_max": 4}),
     "lr_scheduler:cosine_annealing_warm_restarts": Example(init={"T_0": 2}),

@@ -9,15 +9,22 @@ from typing import Any
 import twinkle
 from twinkle.core.contracts.kernel import LayerKernel
 from twinkle.core.runtime.context import ProcessContext
+from twinkle.testing import KernelExample, Specimen, checks_of
 
 PAGE = (Path(__file__).parents[3] / "docs" / "kernels.md").read_text(encoding="utf-8")
 
 
-def test_the_example_of_a_kernel_runs() -> None:
-    [code] = [block for block in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL) if "class ReluSquaredKernel" in block]
-    names: dict[str, Any] = {"__name__": "page"}
-    exec(compile(code, "docs/kernels.md", "exec"), names)
-    assert twinkle.resolve("kernel", names["ReluSquaredKernel"]).name == "ReluSquaredKernel"
+def test_the_example_of_a_kernel_runs_and_passes_the_checks() -> None:
+    blocks = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    names: dict[str, Any] = {"__name__": "page", "KernelExample": KernelExample}
+    for mark in ("class ReluSquaredKernel", "EXAMPLES ="):
+        [code] = [block for block in blocks if mark in block]
+        exec(compile(code, "docs/kernels.md", "exec"), names)
+    kernel, example = names["ReluSquaredKernel"], names["EXAMPLES"]["kernel:relu_squared"]
+    assert twinkle.resolve("kernel", kernel).name == "ReluSquaredKernel"
+    for check in checks_of("kernel"):
+        if check.kind == "kernel" and check.tier == "cpu":
+            check(Specimen(kind="kernel", name="relu_squared", component=kernel, example=example))
 
 
 def test_the_table_lists_every_built_in_kernel_and_its_layers(context: ProcessContext) -> None:
