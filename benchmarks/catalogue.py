@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 BENCHES = {
-    "sft_lora": "optimizer steps of LoRA fine-tuning on ragged rows",
+    "sft_lora": "optimizer steps of LoRA fine-tuning, on ragged rows and on equal ones",
     "padding_free": "forward and backward of one batch: padded, packed with a mask, packed without",
     "linear_ce_logprob": "cross-entropy and log-probability of a linear head, large vocabulary",
     "import_and_registry": "what `import twinkle` and a look-up cost, also beside 10,000 other components",

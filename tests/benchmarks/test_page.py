@@ -10,9 +10,13 @@ from made_up_result import RATIO, RESULT
 
 from benchmarks.catalogue import BENCHES, WAITING
 from benchmarks.page import write_page
+from benchmarks.peer_key import NOTES, PEERS
 from benchmarks.ratio import summary
 from benchmarks.report import difficulty, number
 from benchmarks.result import BenchResult, CaseResult, PeerResult, ResultsError, Verdict, append, newest
+
+QUIET = summary([0.99, 1.0, 1.01], ours_s=0.1)
+"""Ours over itself."""
 
 
 def test_results_come_back_from_disk_the_newest_of_each_benchmark(tmp_path: Path) -> None:
@@ -36,7 +40,13 @@ def section(lines: list[str], title: str) -> list[str]:
 
 def with_peers(*peers: PeerResult) -> BenchResult:
     """A result of one case."""
-    return replace(RESULT, cases=[CaseResult(name="small", itself=RATIO, peers=peers)])
+    return replace(RESULT, cases=[CaseResult(name="small", itself=QUIET, peers=peers)])
+
+
+def rows(lines: list[str], title: str) -> list[str]:
+    """Of the table under ``title``, without its head."""
+    start = lines.index(f"{title}:") + 4
+    return lines[start : next(i for i in range(start, len(lines)) if not lines[i])]
 
 
 def test_the_page_says_command_machine_ratios_floors_and_counts(tmp_path: Path) -> None:
@@ -54,18 +64,75 @@ def test_the_page_says_command_machine_ratios_floors_and_counts(tmp_path: Path) 
         assert expected in lines
 
 
-def test_the_summary_comes_first_with_the_hardest_case_of_each_peer(tmp_path: Path) -> None:
-    easy, hard = (
-        PeerResult(peer="trl", ratio=RATIO, goal=goal, verdict=verdict) for goal, verdict in ((1, Verdict.OK), (9, Verdict.MISSED))
-    )
-    result = replace(
-        RESULT, cases=[CaseResult(name=name, itself=RATIO, peers=[peer]) for name, peer in (("a", easy), ("b", hard), ("c", easy))]
-    )
+def test_the_summary_comes_first_with_the_smallest_ratio_and_the_hardest_goal_of_each_peer(tmp_path: Path) -> None:
+    """The case without a goal has the smallest ratio: it counts as much as the others."""
+    low = summary([1.1, 1.2, 1.3], ours_s=0.1)
+    peers = {
+        "a": PeerResult(peer="trl", ratio=RATIO, goal=1.0, verdict=Verdict.OK),
+        "b": PeerResult(peer="trl", ratio=RATIO, goal=9.0, verdict=Verdict.MISSED),
+        "c": PeerResult(peer="trl", ratio=low, goal=None, verdict=Verdict.OK),
+    }
+    result = replace(RESULT, cases=[CaseResult(name=name, itself=QUIET, peers=[peer]) for name, peer in peers.items()])
     lines = page_of(result, folder=tmp_path)
     assert next(line for line in lines if line.startswith("## ")) == "## Summary"
-    assert [line for line in section(lines, "## Summary") if "pack_and_load" in line] == [
-        "| [pack_and_load](#pack_and_load) | trl | 3 | 2.50x [2.00,3.00] | 9 | MISSED | `abc1234` |"
+    assert rows(lines, "Goals") == [
+        "| [pack_and_load](#pack_and_load) | trl | 3 | 1.20x [1.10,1.30] | 2.50x [2.00,3.00] | 9 | MISSED | `abc1234` |"
     ]
+    assert rows(lines, "Also measured, no goal") == ["| [pack_and_load](#pack_and_load) | trl | 1 | 1.20x [1.10,1.30] | c | `abc1234` |"]
+
+
+def test_nothing_that_was_measured_is_missing_from_the_summary(tmp_path: Path) -> None:
+    lines = section(page_of(RESULT, folder=tmp_path), "## Summary")
+    shown = [line.split(" | ")[1] for line in lines if line.startswith("| [")]
+    assert shown == ["a\\|b", "slow goal", "absent", "for orientation", "2"]  # the last row counts the cases
+    assert rows(lines, "Also measured, no goal") == [
+        "| [pack_and_load](#pack_and_load) | for orientation | 1 | 2.50x [2.00,3.00] | small | `abc1234` |"
+    ]
+
+
+LIMITS = "Own limits, which are no programs but times and allowances that Twinkle sets itself"
+
+
+def test_own_limits_stand_apart_from_programs(tmp_path: Path) -> None:
+    limit = PeerResult(peer="0.1 s", ratio=RATIO, goal=1.0, verdict=Verdict.OK, is_limit=True)
+    program = PeerResult(peer="trl", ratio=RATIO, goal=2.0, verdict=Verdict.OK)
+    lines = page_of(with_peers(limit, program), folder=tmp_path)
+    assert rows(lines, LIMITS) == ["| [pack_and_load](#pack_and_load) | 0.1 s | 1 | 2.50x [2.00,3.00] | 1 | OK | `abc1234` |"]
+    assert [row.split(" | ")[1] for row in rows(lines, "Goals")] == ["trl"]
+    own = section(lines, "## pack_and_load")
+    start = own.index("| case | own limit | limit / Twinkle | goal | verdict |")
+    assert own[start + 2] == "| small | 0.1 s | 2.50x [2.00,3.00] | 1 | OK |"
+    assert sum("0.1 s" in line for line in own) == 1
+    assert any("2 of 2 goals reached; 1 of them own limits" in line for line in own)
+
+
+def test_an_own_limit_survives_the_disk_and_an_old_line_has_none(tmp_path: Path) -> None:
+    path = tmp_path / "results.jsonl"
+    append(with_peers(PeerResult(peer="0.1 s", ratio=RATIO, goal=1.0, verdict=Verdict.OK, is_limit=True)), path)
+    [[peer]] = [case.peers for case in newest(path)[0].cases]
+    assert peer.is_limit
+    path.write_text(path.read_text().replace(', "is_limit": true', ""))
+    [[peer]] = [case.peers for case in newest(path)[0].cases]
+    assert not peer.is_limit
+
+
+def test_ratios_of_a_case_that_is_not_quiet_are_marked_goal_or_none(tmp_path: Path) -> None:
+    peer = PeerResult(peer="trl", ratio=RATIO, goal=None, verdict=Verdict.OK)
+    lines = page_of(replace(RESULT, cases=[CaseResult(name="small", itself=RATIO, peers=[peer])]), folder=tmp_path)
+    assert "| small | trl | 2.50x [2.00,3.00], too noisy |  |  |  |" in lines
+
+
+def test_a_section_says_what_the_names_of_its_peers_mean_and_what_its_ratios_rest_on(tmp_path: Path) -> None:
+    peers = [PeerResult(peer=name, ratio=RATIO, goal=None, verdict=Verdict.OK) for name in ("TRL", "nobody's")]
+    lines = section(page_of(replace(with_peers(*peers), bench="linear_ce_logprob"), folder=tmp_path), "## linear_ce_logprob")
+    assert f"- **TRL**: {PEERS['linear_ce_logprob']['TRL']}" in lines
+    assert not any("nobody's**" in line or "twinkle-kit" in line for line in lines)
+    assert set(NOTES["linear_ce_logprob"]) <= set(lines)
+
+
+@pytest.mark.parametrize("said", ["Models are small and random", "than it pins: numpy", "By arithmetic, not", "within one run"])
+def test_the_page_says_what_its_ratios_rest_on(said: str, tmp_path: Path) -> None:
+    assert any(said in line for line in page_of(RESULT, folder=tmp_path))
 
 
 def test_a_goal_is_the_harder_the_worse_its_verdict_and_the_farther_it_is_from_reach() -> None:
@@ -85,20 +152,23 @@ def test_a_goal_is_the_harder_the_worse_its_verdict_and_the_farther_it_is_from_r
 
 def test_a_failed_check_is_in_the_summary_whatever_the_goals_say(tmp_path: Path) -> None:
     fine = PeerResult(peer="trl", ratio=RATIO, goal=1.0, verdict=Verdict.OK)
-    cases = [CaseResult(name="good", itself=RATIO, peers=[fine]), CaseResult(name="broken", failure="AssertionError: off by one")]
-    lines = section(page_of(replace(RESULT, cases=cases), folder=tmp_path), "## Summary")
-    assert "| [pack_and_load](#pack_and_load) | checks and counts | 2 |  |  | FAILED | `abc1234` |" in lines
+    cases = [CaseResult(name="good", itself=QUIET, peers=[fine]), CaseResult(name="broken", failure="AssertionError: off by one")]
+    lines = page_of(replace(RESULT, cases=cases), folder=tmp_path)
+    assert rows(lines, "Checks and counts") == ["| [pack_and_load](#pack_and_load) | 2 | 1 | 0 of 0 | 0 | FAILED | `abc1234` |"]
 
 
 def test_what_was_not_won_is_listed_by_how_it_was_lost(tmp_path: Path) -> None:
     """2.5 of [2, 3]: a goal of 2.8 is within the interval but above the median, one of 2.2 below it; 0.5 of [0.4, 0.6] is slower."""
-    slow = summary([0.4, 0.5, 0.6], ours_s=0.1)
+    slow, even = summary([0.4, 0.5, 0.6], ours_s=0.1), summary([0.9, 1.1, 1.3], ours_s=0.1)
     peers = [
         PeerResult(peer="upper end", ratio=RATIO, goal=2.8, verdict=Verdict.OK),
         PeerResult(peer="in the interval", ratio=RATIO, goal=2.2, verdict=Verdict.OK),
         PeerResult(peer="slower", ratio=slow, goal=None, verdict=Verdict.OK),
         PeerResult(peer="missed and slower", ratio=slow, goal=0.9, verdict=Verdict.MISSED),
         PeerResult(peer="slower as allowed", ratio=slow, goal=0.3, verdict=Verdict.OK),
+        PeerResult(peer="perhaps faster", ratio=even, goal=None, verdict=Verdict.OK),
+        PeerResult(peer="perhaps faster, as asked", ratio=even, goal=0.8, verdict=Verdict.OK),
+        PeerResult(peer="floor", ratio=slow, goal=0.3, verdict=Verdict.OK, is_limit=True),
     ]
     lines = page_of(RESULT, replace(with_peers(*peers), bench="encode"), folder=tmp_path)
     lost = section(lines, "## Where we are not faster")
@@ -114,6 +184,8 @@ def test_what_was_not_won_is_listed_by_how_it_was_lost(tmp_path: Path) -> None:
         "pack_and_load | small | absent | not installed | 1",
         "encode | small | slower | 0.50x [0.40,0.60]",
         "encode | small | slower as allowed | 0.50x [0.40,0.60] | 0.3",
+        "encode | small | perhaps faster | 1.10x [0.90,1.30]",
+        "encode | small | perhaps faster, as asked | 1.10x [0.90,1.30] | 0.8",
     ]
     assert "| small | upper end | 2.50x [2.00,3.00] | 2.8 |  | OK within noise |" in lines
     assert "| small | in the interval | 2.50x [2.00,3.00] | 2.2 |  | OK within noise |" in lines
@@ -172,7 +244,8 @@ def test_a_noisy_result_says_so(tmp_path: Path) -> None:
     path = tmp_path / "benchmarks.md"
     write_page([replace(RESULT, noisy=True, drift=0.31, drifting="copy")], path)
     assert "changed meanwhile (copy by 31%), twice: this result is noisy." in path.read_text()
-    assert "| absent | 1 | not installed | 1 | NOT JUDGED, noisy |" in path.read_text()
+    assert "| absent | 1 | not installed | not installed | 1 | NOT JUDGED, noisy |" in path.read_text()
+    assert "| for orientation | 1 | 2.50x [2.00,3.00], noisy | small |" in path.read_text()
 
 
 @pytest.mark.parametrize(
