@@ -7,7 +7,7 @@ together. Sequence boundaries are known on the host, so that no step waits for t
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from itertools import accumulate
 from typing import Any
@@ -43,6 +43,8 @@ class FlatBatch:
     """``[N]``, on the host: the positions with a label, in order."""
     token_columns: Mapping[str, Tensor] = field(default_factory=dict)
     """More ``[T]`` columns, see :data:`TOKEN_COLUMNS`."""
+    has_labels: bool = True
+    """Whether any sample came with labels, be they all -100."""
 
     @property
     def device(self) -> torch.device:
@@ -104,6 +106,18 @@ class FlatBatch:
     def _columns(self) -> dict[str, Tensor]:
         return {"input_ids": self.input_ids_T, "position_ids": self.position_ids_T, "labels": self.labels_T, **self.token_columns}
 
+    def to(self, device: torch.device) -> FlatBatch:
+        """The batch, which lies on the CPU, on ``device``; copied so that the host does not wait for it."""
+        if device.type == "cpu":
+            return self
+        return replace(
+            self,
+            input_ids_T=to_device(self.input_ids_T.numpy(), device),
+            position_ids_T=to_device(self.position_ids_T.numpy(), device),
+            labels_T=to_device(self.labels_T.numpy(), device),
+            token_columns={name: to_device(values.numpy(), device) for name, values in self.token_columns.items()},
+        )
+
     def split(self, num_sequences: int) -> list[FlatBatch]:
         """Consecutive batches of at most ``num_sequences`` sequences, views of this one."""
         if num_sequences >= self.num_sequences:
@@ -121,6 +135,7 @@ class FlatBatch:
                     lengths=lengths,
                     trained=self.trained[slice(*np.searchsorted(self.trained, (begin, end)))] - begin,
                     token_columns={name: values[begin:end] for name, values in self.token_columns.items()},
+                    has_labels=self.has_labels,
                 )
             )
         return parts
@@ -149,6 +164,7 @@ class FlatBatch:
             lengths=lengths,
             trained=np.flatnonzero(labels != IGNORE_INDEX),
             token_columns={name: to_device(np.concatenate([row.columns[name] for row in rows]), device) for name in names},
+            has_labels=any(row.has_labels for row in rows),
         )
 
     @classmethod
@@ -185,6 +201,7 @@ class _Row:
     labels: npt.NDArray[np.int64]
     lengths: tuple[int, ...]
     columns: dict[str, npt.NDArray[Any]]
+    has_labels: bool
 
     @classmethod
     def of(cls, feature: Mapping[str, Any], index: int) -> _Row:
@@ -209,7 +226,7 @@ class _Row:
         if starts.size == 0 or starts[0] != 0:
             raise InvalidData(f"sample {index} of the batch: 'position_ids' must begin with 0, got {position_ids[:4].tolist()} ...")
         lengths = tuple(np.diff(np.append(starts, ids.size)).tolist())
-        return cls(index, ids, position_ids, labels_array, lengths, columns)
+        return cls(index, ids, position_ids, labels_array, lengths, columns, labels is not None)
 
 
 def _host(values: Any) -> npt.NDArray[Any]:

@@ -137,7 +137,7 @@ def _aux_loss(base: PreTrainedModel, outputs: Mapping[str, Any]) -> Tensor | Non
 
 
 def _positions(batch: FlatBatch) -> Tensor:
-    """The labelled positions; the first one where there is none, so that the loss keeps its graph."""
+    """The labelled positions; where there is none a placeholder, the first one, so that the loss keeps its graph."""
     return batch.trained_index if batch.num_trained_tokens else torch.zeros(1, dtype=torch.int64, device=batch.device)
 
 
@@ -164,7 +164,12 @@ def _at_positions(
     seen: TokenDistribution, index: Tensor, batch: FlatBatch, logits_TV: Tensor | None, aux_loss: Tensor | None
 ) -> FlatOutputs:
     def spread(values_N: Tensor | None, fill: float = 0.0) -> Tensor | None:
-        return None if values_N is None else values_N.new_full((batch.num_tokens,), fill).index_copy(0, index, values_N)
+        if values_N is None:
+            return None
+        spread_T = values_N.new_full((batch.num_tokens,), fill)
+        if not batch.num_trained_tokens:
+            return spread_T.index_copy(0, index[:0], values_N[:0])  # nothing of the placeholder but its graph
+        return spread_T.index_copy(0, index, values_N)
 
     return FlatOutputs(
         logps_T=spread(seen.logps_N),

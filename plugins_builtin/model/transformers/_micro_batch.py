@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from twinkle.core.errors import InvalidArgument
+from twinkle.core.errors import InvalidArgument, InvalidData
 from twinkle.plugins_builtin.model._loss_term import LossTerm, quotient
 from twinkle.plugins_builtin.model.transformers._optimizer_group import ForwardResult
+from twinkle.plugins_builtin.model.transformers._vocabulary import Fault
 from twinkle.plugins_builtin.processor._deferred import Deferred
 from twinkle.plugins_builtin.processor._flat_batch import FlatBatch
 
@@ -25,6 +28,7 @@ def micro_batches(
     loss_arguments: Mapping[str, Any],
     encode: Callable[[list[Any]], list[Any]],
     collate: Callable[[list[Any]], Mapping[str, Any]],
+    find_fault: Callable[[FlatBatch], Fault | None],
     device: torch.device,
 ) -> list[MicroBatch]:
     """``inputs`` as flat batches of at most ``size`` samples.
@@ -34,23 +38,60 @@ def micro_batches(
         size: None for all of them together.
         encode: samples to samples with token ids.
         collate: samples to a batch of tensors.
+        find_fault: the first token of a batch that the model does not know.
 
     Raises:
-        InvalidArgument: ``size`` is not positive.
+        InvalidArgument: ``size`` is not positive, or ``inputs`` is nothing of the above.
         InvalidData: there is nothing to train on, or it is not what it should be.
     """
     if size is not None and size < 1:
         raise InvalidArgument(f"micro_batch_size: expected a whole number of 1 or more, got {size}")
     inputs = inputs() if callable(inputs) else inputs  # a lazy handle
     if isinstance(inputs, Mapping) and isinstance(inputs.get("input_ids"), Tensor) and inputs["input_ids"].dim() == 2:
-        whole = FlatBatch.from_mapping(inputs, device)
-        parts = whole.split(size or whole.num_sequences)
+        on_host = FlatBatch.from_mapping(inputs)
+        fault = find_fault(on_host)
+        if fault is not None:
+            raise InvalidData(f"sequence {_part_at(on_host.lengths, fault.position)} of inputs: {fault.reason}")
+        parts = on_host.to(device).split(size or on_host.num_sequences)
         return _with_shares(parts, [p.num_sequences for p in parts], loss_arguments)
-    samples = encode([inputs] if isinstance(inputs, Mapping) else list(inputs))
+    samples = encode(_samples(inputs))
     size = size or len(samples)
     chunks = [samples[first : first + size] for first in range(0, len(samples), size)]
-    batches = [FlatBatch.from_mapping(collate(chunk), device) for chunk in chunks]
+    batches = [FlatBatch.from_mapping(collate(chunk)) for chunk in chunks]
+    for index, (batch, chunk) in enumerate(zip(batches, chunks, strict=True)):
+        fault = find_fault(batch)
+        if fault is not None:
+            raise InvalidData(f"sample {index * size + _sample_at(batch, chunk, fault.position)} of inputs: {fault.reason}")
+    # A batch that was collated has labels whether or not its samples had; those that train something were made by a processor of its own.
+    has_labels = any(sample.get("labels") is not None for sample in samples) or any(batch.num_trained_tokens for batch in batches)
+    batches = [(batch if has_labels else replace(batch, has_labels=False)).to(device) for batch in batches]
     return _with_shares(batches, [len(chunk) for chunk in chunks], loss_arguments)
+
+
+def _samples(inputs: Any) -> list[Any]:
+    """``inputs``, which is no collated batch, as a list."""
+    expected = "expected encoded samples or trajectories (mappings with 'input_ids' or 'messages'), a single one, or a collated batch"
+    if isinstance(inputs, Mapping):
+        return [inputs]
+    if isinstance(inputs, str | bytes | Tensor) or not isinstance(inputs, Iterable):
+        raise InvalidArgument(f"inputs: {expected}; got {type(inputs).__name__}")
+    samples = list(inputs)
+    for index, sample in enumerate(samples):
+        if not isinstance(sample, Mapping):
+            raise InvalidArgument(f"inputs: {expected}; sample {index} is of type {type(sample).__name__}")
+    return samples
+
+
+def _part_at(lengths: Sequence[int], position: int) -> int:
+    """Which of the parts of ``lengths``, one after the other, ``position`` lies in."""
+    return int(np.searchsorted(np.cumsum(lengths), position, side="right"))
+
+
+def _sample_at(batch: FlatBatch, samples: Sequence[Mapping[str, Any]], position: int) -> int:
+    """Which of ``samples`` the token at ``position`` of ``batch`` is of; a packed one has several sequences."""
+    if batch.num_sequences == len(samples):
+        return _part_at(batch.lengths, position)
+    return _part_at([FlatBatch.from_features([sample]).num_tokens for sample in samples], position)
 
 
 def combined(results: Sequence[ForwardResult]) -> Deferred:

@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from twinkle.core.errors import InvalidArgument
+from twinkle.core.errors import InvalidArgument, InvalidData
 from twinkle.core.signature import named_parameters, takes_any_keyword
 from twinkle.core.suggestion import did_you_mean
+from twinkle.core.types import IGNORE_INDEX
 from twinkle.plugins_builtin.model._loss_term import LossTerm, loss_terms, mean_of
 from twinkle.plugins_builtin.model._step_engine import StepEngine
 from twinkle.plugins_builtin.model.transformers._forward import FlatOutputs, Layout, Needs, input_mapping
@@ -69,10 +70,34 @@ class OptimizerGroup:
         return Needs.of([self.loss, *metrics])
 
     @property
+    def loss_reads_logps(self) -> bool:
+        """Whether the loss reads the log-probabilities of labels, which are then token ids."""
+        return Needs.of([self.loss]).logps
+
+    @property
+    def ignore_index(self) -> int:
+        """The label that the loss does not count, where it has one of its own beside -100."""
+        index: int = getattr(self.loss, "ignore_index", IGNORE_INDEX)
+        return index
+
+    @property
     def layout(self) -> Layout:
         """The layout that the loss reads; a plain function reads padded tensors."""
         layout: Layout = getattr(self.loss, "layout", "padded")
         return layout
+
+    def check_labels(self, batch: FlatBatch) -> None:
+        """Raises :class:`InvalidData` where ``batch`` came without labels and the loss has nothing else to go by.
+
+        Labels that are all -100 are another matter: a data rank may get such a part of a batch, and trains nothing with it.
+        """
+        needs = Needs.of([self.loss])
+        if needs.logps and not needs.logits and not batch.has_labels:
+            raise InvalidData(
+                f"no sample of inputs has 'labels', so there is nothing to train on: loss {self.loss_name!r} reads the log-probabilities "
+                "of labels. Give labels (at position i the id of the token after it; -100 is not trained), or trajectories, which the "
+                "template encodes; a loss that needs none says so by require_logps = False or require_logits = True"
+            )
 
     def check_loss_arguments(self, given: Mapping[str, Any], own: Sequence[str]) -> None:
         """Raises :class:`InvalidArgument` where neither the loss nor the method (whose own arguments are ``own``) takes a name."""

@@ -44,6 +44,7 @@ from twinkle.plugins_builtin.model.transformers._optimizer import make_optimizer
 from twinkle.plugins_builtin.model.transformers._optimizer_group import ForwardResult, Metrics, OptimizerGroup
 from twinkle.plugins_builtin.model.transformers._training_state import read_counters, restore_state
 from twinkle.plugins_builtin.model.transformers._upload import start_upload
+from twinkle.plugins_builtin.model.transformers._vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from twinkle.core.mesh import DeviceMesh
@@ -317,6 +318,7 @@ class TransformersModel:
         result = _last(group, "backward")
         if not result.terms:
             raise InvalidArgument("backward needs a loss: call calculate_loss first, or forward_backward for all three")
+        group.check_labels(result.batch)
         if gradient_accumulation_steps is not None:
             group.engine.set_gradient_accumulation_steps(gradient_accumulation_steps)
         with self._passes.prepared():
@@ -352,6 +354,7 @@ class TransformersModel:
         if gradient_accumulation_steps is not None:
             group.engine.set_gradient_accumulation_steps(gradient_accumulation_steps)
         micro_batches = self._micro_batches(inputs, group, micro_batch_size, loss_arguments)
+        group.check_labels(micro_batches[0][0])  # which all came together: they have labels, or none has
         group.begin_backward()
         results = []
         with self._passes.prepared():
@@ -591,7 +594,8 @@ class TransformersModel:
         self, inputs: Any, group: OptimizerGroup, micro_batch_size: int | None, loss_arguments: Mapping[str, Any]
     ) -> list[MicroBatch]:
         encode = partial(self._encoded, group=group)
-        return micro_batches(inputs, micro_batch_size, loss_arguments, encode, group.processor, self._device)
+        find_fault = partial(Vocabulary.of(self._base).fault, labels_are_tokens=group.loss_reads_logps, ignore_index=group.ignore_index)
+        return micro_batches(inputs, micro_batch_size, loss_arguments, encode, group.processor, find_fault, self._device)
 
     def _encoded(self, samples: list[Any], group: OptimizerGroup) -> list[Any]:
         """Samples with token ids; trajectories go through the group's template."""
