@@ -65,7 +65,10 @@ class Recompute:
             yield
             return
         try:
-            if size > self._largest:
+            if self._memory_bytes == 0:  # nothing has to be seen to know that
+                self._recompute(self._layers, len(self._layers))
+                yield
+            elif size > self._largest:
                 with self._watched(size, reserved_bytes):
                     yield
             else:

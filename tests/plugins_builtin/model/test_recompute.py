@@ -115,11 +115,11 @@ def test_gradients_are_the_same_to_the_bit_and_no_more_layers_are_recomputed_tha
     assert_same_bits(gradients(model), expected)
     number = recomputed_layers(model, BATCH)
     assert_same_bits(gradients(model), expected)
-    assert in_watched_pass == min(number, NUM_LAYERS - 1), "its first layer is past when that is known"
     if share == 0.0:
-        assert number == NUM_LAYERS
+        assert in_watched_pass == number == NUM_LAYERS
     else:
         assert 0 < number < NUM_LAYERS
+        assert in_watched_pass == number
         # What is saved (a recomputed layer saves its input), and the layer that is computed again; one less would not fit.
         saved, of_one = forward_saved(model, BATCH) - rest, in_layers / NUM_LAYERS
         assert saved + of_one <= share * in_layers * 1.001
@@ -148,6 +148,13 @@ def test_smaller_batches_take_their_share(deep: Path) -> None:
     assert recomputed_layers(model, SMALLER) == 0
     assert model._passes._recompute._largest == sum(len(s["input_ids"]) for s in BATCH), "only the largest is watched"
     assert recomputed_layers(model, BATCH) > 0
+
+
+def test_a_budget_of_nothing_recomputes_every_layer_of_every_batch(deep: Path) -> None:
+    """The first, and those larger than any before, too. Mutant: the layer that is watched. With a byte it must be watched to be known."""
+    model = make(deep, 0)
+    assert [recomputed_layers(model, batch) for batch in (SMALLER, BATCH, SMALLER)] == [NUM_LAYERS] * 3
+    assert [recomputed_layers(make(deep, 1), BATCH)] == [NUM_LAYERS - 1]
 
 
 def test_dropout_is_recomputed_as_it_was(deep: Path) -> None:
@@ -183,17 +190,22 @@ def test_what_the_user_turned_on_stays_on(deep: Path) -> None:
 
 
 def test_evaluation_saves_nothing_and_is_not_watched(deep: Path) -> None:
-    model = make(deep, 0)
+    model = make(deep, 1)
     model.forward_only(inputs=BATCH)
     assert model._passes._recompute._largest == 0
 
 
 def test_a_pass_that_fails_is_watched_again(deep: Path) -> None:
-    model = make(deep, 0)
+    model = make(deep, 1)
     assert sum(len(s["input_ids"]) for s in SMALLER) < len(BATCH[1]["input_ids"])
-    bad = {**BATCH[1], "input_ids": [10**6] * len(BATCH[1]["input_ids"])}
+
+    def fail(*_: Any) -> None:
+        raise IndexError("in the last layer")
+
+    failing = model._base.model.layers[-1].register_forward_pre_hook(fail)
     with pytest.raises(IndexError):
-        model.forward_backward(inputs=[bad])
+        model.forward_backward(inputs=BATCH[1:2])
+    failing.remove()
     assert recomputed_layers(model, SMALLER) == NUM_LAYERS - 1
     assert not any("forward" in vars(layer) for layer in model._passes._recompute._layers)
 
