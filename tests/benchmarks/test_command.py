@@ -216,6 +216,17 @@ def test_json_has_the_verdict(call: Call, capsys: pytest.CaptureFixture[str]) ->
     assert json.loads(capsys.readouterr().out)["verdict"] == "FAILED"
 
 
+def test_the_fields_of_a_line_of_json_are_explained() -> None:
+    """But for those that say all by their name."""
+    line = json.loads(RESULT.to_json())
+    [case, _] = line["cases"]
+    [peer, *_] = case["peers"]
+    explained = ROOT.joinpath("CONTRIBUTING.md").read_text(encoding="utf-8")
+    plain = {"bench", "size", "when", "command", "commit", "machine", "cases", "took_s", "name", "peer", "ratio"}
+    fields = {*line, *case, *peer, *peer["ratio"]} - plain
+    assert {field for field in fields if f"`{field}`" not in explained} == set()
+
+
 def test_a_result_that_cannot_be_kept_is_still_shown(call: Call, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     call.results = dict.fromkeys(BENCHES, GOOD)
     call.kept.mkdir()  # a file that cannot be written, for whoever asks
