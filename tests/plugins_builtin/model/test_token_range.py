@@ -52,7 +52,7 @@ FORMS: list[tuple[Callable[[list[dict[str, Any]]], Any], str]] = [
     [
         ("labels", -1, r"'labels' holds -1: expected a token id, 0 to 767 \(.* 768 rows\), or -100 where nothing is trained"),
         ("labels", 768, "'labels' holds 768: expected a token id, 0 to 767"),
-        ("input_ids", 768, "'input_ids' holds 768, but the model's vocabulary has 768 tokens, 0 to 767: .*resize_token_embeddings"),
+        ("input_ids", 768, r"'input_ids' holds 768, but the model's vocabulary has 768 tokens, 0 to 767 .*resize_token_embeddings"),
         ("input_ids", -2, "'input_ids' holds -2, but"),
     ],
 )
