@@ -6,6 +6,7 @@ newline in ChatML). The header before it is not, nor what a generation prompt wo
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -84,7 +85,11 @@ def _common_beginning(*texts: str) -> str:
 
 
 def scan_turns(text: str, messages: Messages, markers: TurnMarkers) -> list[Span] | None:
-    """The trained spans, found in one pass; None where ``text`` does not look as ``markers`` and ``messages`` say."""
+    """The trained spans, found in one pass; None where ``text`` does not look as ``markers`` and ``messages`` say.
+
+    They are right only where nobody imitates a header or an end (:func:`is_imitated`): the number of headers tells nothing then, as
+    some templates write none after a tool's result.
+    """
     answers = [message for message in messages if message["role"] == "assistant"]
     header, prompt, end, opener = markers.header, markers.prompt, markers.end, markers.opener
     if text.count(header) != len(answers):
@@ -96,7 +101,7 @@ def scan_turns(text: str, messages: Messages, markers: TurnMarkers) -> list[Span
             return None
         start = begin + len(prompt if text.startswith(prompt, begin) else header)
         stop = text.find(end, start)
-        if stop < 0 or (opener and text.find(opener, start, stop) >= 0) or _hides(answer, end):
+        if stop < 0 or (opener and text.find(opener, start, stop) >= 0):
             return None
         content = answer["content"].rpartition("</think>")[2].strip()
         if content and text.find(content, start, stop) < 0:
@@ -106,54 +111,83 @@ def scan_turns(text: str, messages: Messages, markers: TurnMarkers) -> list[Span
     return spans
 
 
-def _hides(answer: Mapping[str, Any], end: str) -> bool:
-    """True where what the assistant says holds an end-of-turn marker."""
-    return end in answer["content"] or any(
-        end in text for key in ("reasoning_content", "tool_calls") if key in answer for text in _strings(answer[key])
-    )
+def needles(markers: TurnMarkers) -> tuple[str, str]:
+    """What a string holds that imitates a header or an end. An imitated opener only makes :func:`scan_turns` refuse."""
+    return _core(markers.header), _core(markers.end)
+
+
+def is_imitated(needles: tuple[str, str], messages: Messages, tools: Sequence[dict[str, Any]] | None) -> bool:
+    """True where people wrote one of ``needles``."""
+    header, end = needles
+    return any(header in text or end in text for text in _written(messages, tools))
+
+
+class Disguise:
+    """Replaces one character of every marker by one that ``text`` lacks, so that markers in what people wrote can be told from real ones.
+
+    What people wrote is every string of a conversation and its tools but a message's role, and every key inside of a message's fields.
+    Lengths stay the same: spans found in the disguised rendering hold in ``text``.
+    """
+
+    def __init__(self, markers: TurnMarkers, text: str) -> None:
+        cores = [_core(marker) for marker in (markers.header, markers.end, markers.opener or markers.header)]
+        free = (character for character in map(chr, range(_PRIVATE_USE, sys.maxunicode)) if character not in text)
+        private_of = {visible: next(free) for visible in dict.fromkeys(core[0] for core in cores)}
+        self._text = text
+        self._variants = [(core, private_of[core[0]] + core[1:]) for core in cores]
+        self._restored = str.maketrans({private: visible for visible, private in private_of.items()})
+
+    def of_messages(self, messages: Messages) -> list[dict[str, Any]]:
+        """``messages`` with every marker disguised; roles and the names of fields stay."""
+        return [{key: inner if key == "role" else self.of(inner) for key, inner in message.items()} for message in messages]
+
+    def of(self, value: Any) -> Any:
+        """``value`` with every marker in its strings disguised, keys included."""
+        if isinstance(value, str):
+            for core, variant in self._variants:
+                value = value.replace(core, variant)
+            return value
+        if isinstance(value, Mapping):
+            return {self.of(key): self.of(inner) for key, inner in value.items()}
+        return [self.of(inner) for inner in value] if isinstance(value, list | tuple) else value
+
+    def hides(self, disguised: str) -> bool:
+        """True where ``disguised`` is ``text`` but for the disguise: the template reads nothing of what it changed."""
+        return disguised.translate(self._restored) == self._text
+
+
+def _core(marker: str) -> str:
+    """What a string holds if ``marker`` begins in it, when a template may put anything but words right after it.
+
+    White space around a marker may be the template's. And where a marker ends as it begins, that much is enough: in "a|" before "||" the
+    marker seems to begin one bar early.
+    """
+    core = marker.strip() or marker
+    return next((core[:length] for length in range(1, len(core) // 2 + 1) if core.endswith(core[:length])), core)
+
+
+def _written(messages: Messages, tools: Sequence[dict[str, Any]] | None) -> Iterator[str]:
+    """All strings that people wrote."""
+    for message in messages:
+        for key, value in message.items():
+            if isinstance(value, str):  # most are
+                if key != "role":
+                    yield value
+            else:
+                yield from _strings(value)
+    yield from _strings(tools)
 
 
 def _strings(value: object) -> Iterator[str]:
     if isinstance(value, str):
         yield value
     elif isinstance(value, Mapping):
-        for inner in value.values():
+        for key, inner in value.items():
+            yield from _strings(key)
             yield from _strings(inner)
-    elif isinstance(value, list):
+    elif isinstance(value, list | tuple):
         for inner in value:
             yield from _strings(inner)
-
-
-class Disguise:
-    """Replaces one character of every marker by a private one, so that markers in what people wrote can be told from real ones.
-
-    Lengths stay the same: spans found in the disguised rendering hold in the true one.
-    """
-
-    def __init__(self, markers: TurnMarkers) -> None:
-        needles = [markers.opener] if markers.opener else [markers.header]
-        needles.append(markers.end)
-        private_of: dict[str, str] = {}
-        self._variants: list[tuple[str, str]] = []
-        for needle in needles:
-            visible = needle.strip()[:1] or needle[0]
-            private = private_of.setdefault(visible, chr(_PRIVATE_USE + len(private_of)))
-            self._variants.append((needle, needle.replace(visible, private, 1)))
-        self._restored = str.maketrans({private: visible for visible, private in private_of.items()})
-
-    def of(self, value: Any) -> Any:
-        """``value`` with every marker in its strings disguised; roles and keys stay."""
-        if isinstance(value, str):
-            for needle, variant in self._variants:
-                value = value.replace(needle, variant)
-            return value
-        if isinstance(value, Mapping):
-            return {key: inner if key == "role" else self.of(inner) for key, inner in value.items()}
-        return [self.of(inner) for inner in value] if isinstance(value, list) else value
-
-    def hides(self, disguised: str, text: str) -> bool:
-        """True where ``disguised`` is ``text`` but for the disguise; False, too, where ``text`` has private characters of its own."""
-        return disguised.translate(self._restored) == text
 
 
 def prefix_turns(render: Render, text: str, messages: Messages, markers: TurnMarkers | None) -> list[Span]:

@@ -12,7 +12,16 @@ import jinja2
 from transformers.utils.chat_template_utils import render_jinja_template
 
 from twinkle.core.errors import InvalidData
-from twinkle.plugins_builtin.template._assistant_span import Disguise, Messages, TurnMarkers, prefix_turns, probe_markers, scan_turns
+from twinkle.plugins_builtin.template._assistant_span import (
+    Disguise,
+    Messages,
+    TurnMarkers,
+    is_imitated,
+    needles,
+    prefix_turns,
+    probe_markers,
+    scan_turns,
+)
 from twinkle.plugins_builtin.template._conversation import Conversation, join_reasoning, split_reasoning
 from twinkle.plugins_builtin.template._label import Span
 
@@ -49,7 +58,8 @@ class ChatFormat:
         text = self.render(messages, tools)
         spans = None
         if self.markers is not None:
-            spans = scan_turns(text, messages, self.markers)
+            if not is_imitated(self._needles, messages, tools):
+                spans = scan_turns(text, messages, self.markers)
             if spans is None:
                 spans = self._scan_disguised(text, messages, tools, self.markers)
         if spans is None:
@@ -57,10 +67,13 @@ class ChatFormat:
         return text, spans
 
     def _scan_disguised(self, text: str, messages: Messages, tools: Tools, markers: TurnMarkers) -> list[Span] | None:
-        disguise = Disguise(markers)
-        disguised_messages: Conversation = disguise.of(list(messages))
-        disguised = self.render(disguised_messages, disguise.of(tools))
-        return scan_turns(disguised, disguised_messages, markers) if disguise.hides(disguised, text) else None
+        disguise = Disguise(markers, text)
+        disguised_messages = disguise.of_messages(messages)
+        try:
+            disguised = self.render(disguised_messages, disguise.of(tools))
+        except InvalidData:  # the true words are rendered: the template reads what the disguise changed
+            return None
+        return scan_turns(disguised, disguised_messages, markers) if disguise.hides(disguised) else None
 
     def _render_text(self, messages: Messages, add_generation_prompt: bool, tools: Tools = None) -> str:
         return self.render(messages, tools, add_generation_prompt)
@@ -83,6 +96,11 @@ class ChatFormat:
     def markers(self) -> TurnMarkers | None:
         """The fixed strings around an assistant's turn; None where the template has none."""
         return probe_markers(self._render_text, [value for value in self.variables.values() if isinstance(value, str) and value])
+
+    @cached_property
+    def _needles(self) -> tuple[str, str]:
+        assert self.markers is not None
+        return needles(self.markers)
 
     def fit(self, messages: Conversation, tools: Tools) -> None:
         """Brings ``messages`` in place into what this template expresses.
