@@ -102,7 +102,7 @@ def _floor(case: CaseResult) -> str:
 
 
 def _peer(result: PeerResult, floor: str, verdict: Verdict) -> str:
-    goal = "" if result.goal is None else f" goal>={result.goal:.3g}"
+    goal = "" if result.goal is None else f" {'limit' if result.is_limit else 'goal'}>={result.goal:.3g}"
     if result.ratio is None:
         return f"{OURS}/{result.peer}{goal}{floor} {verdict}: the peer is not there (make bench-peers)"
     said = "" if result.goal is None else f" {verdict}"

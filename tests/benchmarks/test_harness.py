@@ -210,8 +210,9 @@ def test_a_time_can_be_a_goal() -> None:
     ours_s = 0.08
     budgets = {"0.1 s": budget(0.1), "0.05 s": budget(0.05)}
     goals = [Goal(peer=name, at_least=1) for name in budgets]
-    found = run({OURS: lambda: ours_s, **budgets}, goals=goals).peers
-    assert [(peer.verdict, peer.is_limit) for peer in found] == [(Verdict.OK, True), (Verdict.MISSED, True)]
+    result = run({OURS: lambda: ours_s, **budgets}, goals=goals)
+    assert [(peer.verdict, peer.is_limit) for peer in result.peers] == [(Verdict.OK, True), (Verdict.MISSED, True)]
+    assert lines("bench", result)[-1] == "bench/made up ours/0.05 s=0.62x [0.62,0.62] limit>=1 pairs=10 MISSED"
 
 
 def test_an_allowance_is_a_limit_too_and_a_program_is_none() -> None:
