@@ -23,6 +23,9 @@ class Trainer(Protocol):
     def step(self) -> float:
         """One optimizer step on the next batch; returns its loss."""
 
+    def adapter(self) -> dict[str, Tensor]:
+        """The weights of its adapter as they are now, by peft's names."""
+
 
 class PaddedLoop:
     """Rows padded to the longest, logits of all positions: what a first draft looks like."""
@@ -45,6 +48,10 @@ class PaddedLoop:
         self._optimizer.zero_grad(set_to_none=True)
         return loss.item()
 
+    def adapter(self) -> dict[str, Tensor]:
+        """A copy of the weights, by peft's names."""
+        return adapter_of(self.model)
+
     def loss(self, rows: Sequence[Row]) -> Tensor:
         """Mean cross entropy over the labels of ``rows``."""
         ids_BL = pad_sequence([torch.tensor(row.input_ids) for row in rows], batch_first=True)
@@ -55,7 +62,7 @@ class PaddedLoop:
 
 
 class PackedLoop(PaddedLoop):
-    """Rows one after the other, attention sequence by sequence, logits of labelled positions alone: what peft and torch can do at best."""
+    """Rows one after the other, attention sequence by sequence, logits of labelled positions alone; the rest is as peft makes it."""
 
     def __init__(self, folder: Path, batches: Sequence[Sequence[Row]], autocast: bool) -> None:
         super().__init__(folder, batches, autocast)
@@ -82,6 +89,11 @@ def attend_by_sequence(
     each = zip(*(tensor.split_with_sizes(lengths, dim=2) for tensor in (query, key, value)), strict=True)
     attended = [scaled_dot_product_attention(q, k, v, is_causal=True, scale=scaling, enable_gqa=True) for q, k, v in each]
     return torch.cat(attended, dim=2).transpose(1, 2), None
+
+
+def adapter_of(model: Any) -> dict[str, Tensor]:
+    """A copy of the weights of the adapter in ``model``, trained or frozen, by their names."""
+    return {name: parameter.detach().clone() for name, parameter in model.named_parameters() if "lora_" in name}
 
 
 def load_peft_model(folder: Path) -> Any:

@@ -4,10 +4,10 @@
     adapter/          LoRA of rank 8 on all linear layers
     batches.json      [[{"input_ids": [...], "num_prompt": 12}, ...], ...]
 
-Lengths are lognormal with a median of 15 % of the longest and sigma 1.2, cut at the longest, as chat data is. Padded to their longest row,
+Lengths are lognormal with a median of 15 % of a bound and sigma 1.2, cut at the bound, as chat data is. Padded to their longest row,
 batches of 8 x 256 are 35 % full and batches of 16 x 512 29 %: a peer that pads pays the inverse, so the fill stands beside the ratios. The
 first third of a row is its prompt, which has no labels. Tokens follow Zipf's law, so that there is something to learn and a wrong
-optimizer step shows in the next loss.
+optimizer step shows in the next loss. Beside them there are rows of one length, which nobody has to pad.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ import numpy as np
 import torch
 
 LEARNING_RATE = 1e-3
-MAX_GRAD_NORM = 1.0
-"""Everybody's default."""
+MAX_GRAD_NORM = 0.1
+"""A sixth of the norms that these gradients have: at everybody's default of 1 nothing would be clipped."""
 RANK = 8
 
 
@@ -36,6 +36,18 @@ class ModelShape:
     head_dim: int
     num_heads: int = 4
     vocab_size: int = 4096
+
+    @property
+    def linear_sizes(self) -> list[tuple[int, int]]:
+        """Outputs and inputs of the linear layers of a decoder layer: query, key, value, output, gate, up, down."""
+        hidden, inner = self.hidden_size, self.intermediate_size
+        queries, keys = self.num_heads * self.head_dim, self.num_heads // 2 * self.head_dim
+        return [(queries, hidden), (keys, hidden), (keys, hidden), (hidden, queries), (inner, hidden), (inner, hidden), (hidden, inner)]
+
+    @property
+    def num_parameters(self) -> int:
+        """Of the linear layers of all decoder layers."""
+        return self.num_layers * sum(outputs * inputs for outputs, inputs in self.linear_sizes)
 
 
 TINY = ModelShape(hidden_size=64, intermediate_size=192, num_layers=2, head_dim=16)
@@ -73,16 +85,23 @@ def padded_fill(batch: list[Row]) -> float:
     return sum(lengths) / (len(lengths) * max(lengths))
 
 
-def make_batches(num_batches: int, batch_size: int, max_length: int, vocab_size: int = 4096, seed: int = 0) -> list[list[Row]]:
-    """Ragged batches of tokens that follow Zipf's law."""
-    rng = np.random.default_rng(seed)
+def make_batches(num_batches: int, batch_size: int, max_length: int, vocab_size: int = 4096) -> list[list[Row]]:
+    """Ragged batches; no row is longer than ``max_length``."""
+    rng = np.random.default_rng(0)
+    return [[_row(rng, length, vocab_size) for length in ragged_lengths(rng, batch_size, max_length)] for _ in range(num_batches)]
+
+
+def make_equal_batches(num_batches: int, batch_size: int, length: int) -> list[list[Row]]:
+    """Batches of rows of one length."""
+    rng = np.random.default_rng(0)
+    return [[_row(rng, length, 4096) for _ in range(batch_size)] for _ in range(num_batches)]
+
+
+def _row(rng: np.random.Generator, length: int, vocab_size: int) -> Row:
+    """Tokens that follow Zipf's law."""
     weights = 1.0 / np.arange(2, vocab_size + 1)
-
-    def row(length: int) -> Row:
-        ids = rng.choice(np.arange(1, vocab_size), size=length, p=weights / weights.sum())
-        return Row(ids.tolist(), max(1, length // 3))
-
-    return [[row(length) for length in ragged_lengths(rng, batch_size, max_length)] for _ in range(num_batches)]
+    ids = rng.choice(np.arange(1, vocab_size), size=length, p=weights / weights.sum())
+    return Row(ids.tolist(), max(1, length // 3))
 
 
 def write_workload(folder: Path, shape: ModelShape, batches: list[list[Row]]) -> None:

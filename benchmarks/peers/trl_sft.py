@@ -13,7 +13,7 @@ from transformers import AutoTokenizer, Qwen3ForCausalLM, TrainerCallback
 from trl import SFTConfig, SFTTrainer  # type: ignore[import-not-found]
 
 from benchmarks.peers.loop import serve
-from benchmarks.sft_workload import LEARNING_RATE, Row, read_batches
+from benchmarks.sft_workload import LEARNING_RATE, MAX_GRAD_NORM, Row, read_batches
 
 MANY_STEPS = 2_000
 """In an epoch: a new epoch makes a new loader, which is not what is timed."""
@@ -70,7 +70,7 @@ class _Run:
         self.num_steps = 0
 
     def setup(self, folder: str, autocast: bool, num_steps: int, **options: Any) -> None:
-        """A trainer with TRL's defaults but for ``options``, and what every side shares: data order, learning rate, no decay."""
+        """A trainer with TRL's defaults but for ``options``, and what every side shares: data order, learning rate, clipping, no decay."""
         where = Path(folder)
         base = Qwen3ForCausalLM.from_pretrained(where / "model", dtype=torch.float32)
         batches = read_batches(where)
@@ -83,6 +83,7 @@ class _Run:
                 learning_rate=LEARNING_RATE,
                 lr_scheduler_type="constant",
                 weight_decay=0.0,
+                max_grad_norm=MAX_GRAD_NORM,
                 bf16=autocast,
                 train_sampling_strategy="sequential",
                 dataset_kwargs={"skip_prepare_dataset": True},

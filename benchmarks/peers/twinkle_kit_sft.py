@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from benchmarks.peers.loop import serve
-from benchmarks.sft_workload import LEARNING_RATE, Row, read_batches
+from benchmarks.sft_workload import LEARNING_RATE, MAX_GRAD_NORM, Row, read_batches
 from twinkle.model import TransformersModel
 from twinkle.utils.platforms.gpu import GPU  # type: ignore[import-not-found]
 
@@ -26,12 +26,14 @@ class _Run:
         self.features: Iterator[list[dict[str, Any]]] = iter(())
         self.num_steps = 0
 
-    def setup(self, folder: str, autocast: bool, num_steps: int) -> None:
-        """Model, adapter and optimizer, and features as its template gives them."""
+    def setup(self, folder: str, autocast: bool, num_steps: int, padding_free: bool = False) -> None:
+        """Model, adapter and optimizer, and features as its template gives them; rows are concatenated where it is told so."""
         where = Path(folder)
         self.model = TransformersModel(model_id=str(where / "model"), mixed_precision="bf16" if autocast else "no", dtype=torch.float32)
         self.model.add_adapter_to_model("default", str(where / "adapter"))
         self.model.set_optimizer("AdamW", lr=LEARNING_RATE, weight_decay=0.0)
+        if padding_free:
+            self.model.set_processor("InputProcessor", padding_free=True)
         self.batches = read_batches(where)
         self.features = cycle([[_feature(row) for row in batch] for batch in self.batches])
         self.num_steps = num_steps
@@ -48,7 +50,7 @@ class _Run:
     def _train(self) -> float:
         """One step on the next batch; returns the sum of its loss."""
         outputs = self.model.forward_backward(inputs=[dict(feature) for feature in next(self.features)])  # it changes what it is given
-        self.model.clip_grad_and_step()
+        self.model.clip_grad_and_step(MAX_GRAD_NORM)
         return float(outputs["loss"])
 
 
