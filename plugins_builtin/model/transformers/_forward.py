@@ -103,11 +103,9 @@ def run_forward(
         logits_TV = outputs["logits"].flatten(0, 1).index_select(0, batch.padded_index)
         return _from_logits(logits_TV, None, batch, needs, _aux_loss(base, outputs), temperature)
     index = None if needs.logits or not _keeps_logits(type(base).forward) else _positions(batch)
-    arguments: dict[str, Any] = {"input_ids": batch.input_ids_T[None], "position_ids": batch.position_ids_T[None], "use_cache": False}
+    arguments = flat_arguments(batch, attention)
     if index is not None:
         arguments["logits_to_keep"] = index
-    if attention == "varlen":
-        arguments["attention_plan"] = AttentionPlan.of(batch.lengths, batch.device)
     if index is None or projection is None:
         outputs = model(**arguments)
         return _from_logits(outputs["logits"][0], index, batch, needs, _aux_loss(base, outputs), temperature)
@@ -124,6 +122,14 @@ def run_forward(
         chunk_size=needs.chunk_size,
     )
     return _at_positions(seen, index, batch, None, _aux_loss(base, outputs))
+
+
+def flat_arguments(batch: FlatBatch, attention: Attention) -> dict[str, Any]:
+    """What a model is called with that attends to flat batches."""
+    arguments: dict[str, Any] = {"input_ids": batch.input_ids_T[None], "position_ids": batch.position_ids_T[None], "use_cache": False}
+    if attention == "varlen":
+        arguments["attention_plan"] = AttentionPlan.of(batch.lengths, batch.device)
+    return arguments
 
 
 def _padded_outputs(model: torch.nn.Module, batch: FlatBatch) -> Any:

@@ -9,10 +9,11 @@ from functools import partial
 import torch
 from transformers import PreTrainedModel
 
-from twinkle.plugins_builtin.model.transformers._forward import Attention, run_forward
+from twinkle.plugins_builtin.model.transformers._attention_choice import attention_of
+from twinkle.plugins_builtin.model.transformers._forward import run_forward
 from twinkle.plugins_builtin.model.transformers._lora_linear import fused_adapters, lora_layers
 from twinkle.plugins_builtin.model.transformers._optimizer_group import ForwardResult, OptimizerGroup
-from twinkle.plugins_builtin.model.transformers._output_projection import is_plain, separable_projection
+from twinkle.plugins_builtin.model.transformers._output_projection import is_plain, outputs_are_watched, separable_projection
 from twinkle.plugins_builtin.model.transformers._recompute import Recompute
 from twinkle.plugins_builtin.model.transformers._varlen_attention import varlen_attention
 from twinkle.plugins_builtin.processor._flat_batch import FlatBatch
@@ -31,7 +32,7 @@ class ForwardPass:
         self._base = base
         self._autocast = autocast
         self._activation_memory_bytes = activation_memory_bytes
-        self._attention = _attention_of(base)
+        self._attention = attention_of(base)
         self.look_again()
 
     def look_again(self) -> None:
@@ -52,20 +53,15 @@ class ForwardPass:
         if model.training != is_training:
             model.train(is_training)
         needs = group.needs(group.train_metrics if is_training else group.eval_metrics)
-        projection = self._projection if self._projection is not None and is_plain(self._base, self._projection) else None
+        projection = self._projection
+        if projection is not None and (not is_plain(self._base, projection) or outputs_are_watched(model)):
+            projection = None
         # By plan a layer saves in proportion to the tokens, else to the weights of attention too.
         size = batch.num_tokens * (1 if self._attention == "varlen" else batch.max_length)
         planned = self._recompute.planned(size, partial(_bytes_to_come, group)) if is_training else nullcontext()
         with torch.autocast(batch.device.type, dtype=self._autocast, enabled=self._autocast is not None), planned:
             outputs = run_forward(model, self._base, batch, needs, self._attention, projection, temperature)
         return ForwardResult(batch, outputs)
-
-
-def _attention_of(model: PreTrainedModel) -> Attention:
-    """How ``model`` can attend to a flat batch without one sequence seeing another."""
-    if not model._supports_attention_backend:
-        return "padded"
-    return "varlen" if model.config._attn_implementation == "sdpa" else "packed"
 
 
 def _bytes_to_come(group: OptimizerGroup) -> int:

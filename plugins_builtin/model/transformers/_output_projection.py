@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
 
 import torch
 from torch import Tensor
-from torch.nn.functional import linear
 from transformers import PreTrainedModel
 
 from twinkle.plugins_builtin.model.transformers._replaced_forward import replaced_forward
+
+_LARGEST_LOGIT = 100.0
+"""Of those that are tried: far above every soft cap."""
 
 
 def hidden_states_as_logits(projection: torch.nn.Linear) -> AbstractContextManager[None]:
@@ -23,30 +26,61 @@ def _identity(hidden: Tensor) -> Tensor:
 
 def is_plain(model: PreTrainedModel, projection: torch.nn.Linear) -> bool:
     """Whether ``projection`` still makes the logits of ``model`` by weight and bias alone: no adapter, patch or hook was put over it."""
-    is_hooked = bool(projection._forward_hooks or projection._forward_pre_hooks)
-    is_whole = type(projection) is torch.nn.Linear and "forward" not in vars(projection) and not is_hooked
+    is_whole = type(projection) is torch.nn.Linear and "forward" not in vars(projection) and not _is_hooked(projection)
     return is_whole and model.get_output_embeddings() is projection
+
+
+def _is_hooked(module: torch.nn.Module) -> bool:
+    return bool(module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks)
+
+
+def outputs_are_watched(model: torch.nn.Module) -> bool:
+    """Whether a hook sees, and may change, what ``model`` (or what wraps it, or what it wraps) gives back. Those of torch's own sharding
+    do not look at values.
+    """
+    return any(_has_foreign_hooks(wrapped) for wrapped in _wrapped(model))
+
+
+def _wrapped(model: torch.nn.Module) -> Iterable[torch.nn.Module]:
+    """``model``, and through PEFT's and torch's wrappers down to the model that is wrapped."""
+    inner: torch.nn.Module | None = model
+    while inner is not None:
+        yield inner
+        children = dict(inner.named_children())
+        inner = None if isinstance(inner, PreTrainedModel) else children.get("module", children.get("base_model", children.get("model")))
+
+
+def _has_foreign_hooks(module: torch.nn.Module) -> bool:
+    hooks = [*module._forward_hooks.values(), *module._backward_hooks.values(), *module._backward_pre_hooks.values()]
+    return any(not hook.__module__.startswith("torch.distributed.") for hook in hooks)
 
 
 def separable_projection(model: PreTrainedModel) -> torch.nn.Linear | None:
     """The linear layer that makes the logits of ``model``, or None where more than that happens to them (soft caps, scales).
 
-    It is tried on two tokens rather than concluded from names: what a model does after its projection is written nowhere else.
+    It is tried on two tokens rather than concluded from names: what a model does after its projection is written nowhere else. In place of
+    the projection's own result, which may be zero before training, stand numbers of every size.
     """
     projection = model.get_output_embeddings()
     if not isinstance(projection, torch.nn.Linear) or not is_plain(model, projection):
         return None
-    ids = torch.tensor([[0, 1]], device=model.device)
     was_training = model.training
     model.eval()
     try:
         with torch.no_grad():
-            logits = model(input_ids=ids, use_cache=False).logits
-            with hidden_states_as_logits(projection):
-                hidden = model(input_ids=ids, use_cache=False).logits
-            same = hidden.shape[-1] == projection.in_features and torch.allclose(
-                linear(hidden, projection.weight, projection.bias), logits, rtol=1e-4, atol=1e-5
-            )
+            is_last = all(_gives_back(model, projection, size) for size in (projection.out_features, projection.in_features))
     finally:
         model.train(was_training)
-    return projection if same else None
+    return projection if is_last else None
+
+
+def _gives_back(model: PreTrainedModel, projection: torch.nn.Linear, size: int) -> bool:
+    """Whether the logits of ``model`` are what ``projection`` gives, where that is ``size`` numbers a token."""
+    given = torch.linspace(-_LARGEST_LOGIT, _LARGEST_LOGIT, size, device=model.device).to(projection.weight.dtype)
+
+    def give(hidden: Tensor) -> Tensor:
+        return given.expand(*hidden.shape[:-1], size)
+
+    with replaced_forward(projection, give):
+        logits = model(input_ids=torch.tensor([[0, 1]], device=model.device), use_cache=False).logits
+    return logits.shape[-1] == size and torch.equal(logits, given.to(logits.dtype).expand_as(logits))

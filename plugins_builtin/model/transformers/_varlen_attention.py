@@ -87,6 +87,10 @@ class AttentionPlan:
         return cls(lengths, None if is_even or device.type == "cpu" else Buckets.of(lengths, device))
 
 
+class PlanNotPassedOn(InvalidConfig):
+    """A model that keeps the keywords of its call from its attention."""
+
+
 def attend(
     module: torch.nn.Module,
     query: Tensor,
@@ -97,7 +101,7 @@ def attend(
     scaling: float | None = None,
     dropout: float = 0.0,
     sliding_window: int | None = None,
-    attention_plan: AttentionPlan,
+    attention_plan: AttentionPlan | None = None,
     **rest: Any,
 ) -> tuple[Tensor, None]:
     """Causal attention of a flat batch, with the signature that transformers calls.
@@ -111,6 +115,8 @@ def attend(
     Raises:
         InvalidConfig: the model's attention has a feature that this path lacks.
     """
+    if attention_plan is None:
+        raise PlanNotPassedOn(f"{type(module).__name__} does not get the keywords that its model is called with")
     for feature in ("softcap", "s_aux", "position_bias"):
         if rest.get(feature) is not None:
             raise InvalidConfig(
@@ -124,7 +130,7 @@ def attend(
         rows = (t[0].view(t.shape[1], num_sequences, longest, t.shape[3]).transpose(0, 1) for t in (query, key, value))
         return attend_rows(*rows).transpose(1, 2).flatten(0, 1)[None], None
     parts = (t.split_with_sizes(attention_plan.lengths, dim=2) for t in (query, key, value))
-    return torch.cat([attend_rows(*part) for part in zip(*parts, strict=True)], dim=2).transpose(1, 2), None
+    return torch.cat([attend_rows(*part).transpose(1, 2) for part in zip(*parts, strict=True)], dim=1), None
 
 
 def _attend_buckets(attend_rows: Callable[..., Tensor], states: tuple[Tensor, ...], buckets: Buckets) -> Tensor:
