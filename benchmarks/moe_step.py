@@ -1,5 +1,9 @@
 """How long do forward and backward of Qwen3's mixture-of-experts block take, beside transformers' ways and twinkle-kit's loop?
 
+"transformers grouped_mm" is what transformers takes by itself, "transformers eager" its loop over experts. "twinkle-kit expert loop" is
+what twinkle-kit puts in their place where experts are spread over two ranks or more, here with all experts on one rank and so without
+communication. On one device twinkle-kit runs transformers' block: there "transformers grouped_mm" is its time.
+
 512 tokens, 8 of 128 experts each, hidden size 256 and width 192: 6 T K 3 H I = 3.6e9 operations with trained experts, two thirds of them
 with frozen ones. The router is part of the block. Gradients are dropped before each step, as an optimizer does.
 """
@@ -26,13 +30,14 @@ from twinkle.kernels.moe_experts import moe_experts
 
 HIDDEN, WIDTH, CHOSEN = 256, 192, 8
 IMPLEMENTATION = "twinkle_moe_experts"
+KIT_LOOP = "twinkle-kit expert loop"
 GOALS = {
     "trained": [
         Goal(peer="transformers eager", at_least=30),
-        Goal(peer="twinkle-kit", at_least=30),
+        Goal(peer=KIT_LOOP, at_least=30),
         Goal(peer="transformers grouped_mm", at_least=1.0),
     ],
-    "frozen": [Goal(peer="transformers eager", at_least=1.3), Goal(peer="twinkle-kit", at_least=1.5)],
+    "frozen": [Goal(peer="transformers eager", at_least=1.3), Goal(peer=KIT_LOOP, at_least=1.5)],
 }
 
 
@@ -74,11 +79,11 @@ class Layer:
         out_1TH.backward(self.upstream_1TH)  # type: ignore[no-untyped-call]
         return out_1TH.detach()
 
-    def results(self, implementation: str) -> list[Tensor]:
-        """The output and all gradients of a step."""
+    def results(self, implementation: str) -> dict[str, Tensor]:
+        """The output and all gradients of a step, by name."""
         out_1TH = self.step(implementation)
-        gradients = [t.grad.clone() for t in (self.hidden_1TH, *self.block.parameters()) if t.grad is not None]
-        return [out_1TH, *gradients]
+        inputs = {"hidden": self.hidden_1TH, **dict(self.block.named_parameters())}
+        return {"output": out_1TH, **{name: t.grad.clone() for name, t in inputs.items() if t.grad is not None}}
 
     def work(self) -> Work:
         """The products of every token with its experts, two or three times."""
@@ -113,16 +118,16 @@ def _against_peers(layer: Layer) -> Iterator[Case]:
         "transformers eager": timed(_step(layer, "eager")),
     }
     with ExitStack() as stack:
-        theirs: Tensor | None = None
+        theirs: Path | None = None
         packages = peer_folder("twinkle-kit")
         if packages is not None:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             layer.block.zero_grad()
             torch.save((layer.block, layer.hidden_1TH, layer.upstream_1TH), folder / "layer.pt")
             car = stack.enter_context(SideCar("twinkle_kit_moe", packages))
-            answer = car.setup(path=str(folder / "layer.pt"), rendezvous=str(folder / "rendezvous"), frozen=layer.frozen)
-            theirs = torch.tensor(answer)
-            variants["twinkle-kit"] = car.step
+            theirs = folder / "results.pt"
+            car.setup(path=str(folder / "layer.pt"), results=str(theirs), rendezvous=str(folder / "rendezvous"), frozen=layer.frozen)
+            variants[KIT_LOOP] = car.step
         yield Case(
             name=f"{dtype}, 128 experts {kind}",
             variants=variants,
@@ -153,15 +158,27 @@ def _step(layer: Layer, implementation: str) -> Callable[[], object]:
     return lambda: layer.step(implementation)
 
 
-def _check(layer: Layer, theirs_H: Tensor | None) -> None:
-    """Output and gradients equal those of transformers' grouped products, and the first token that of twinkle-kit."""
-    # Sums of up to a few hundred products in another order, relative to the largest; bfloat16 keeps eight bits.
-    tolerance = 1e-4 if layer.hidden_1TH.dtype == torch.float32 else 3e-2
+def _check(layer: Layer, kit_results: Path | None) -> None:
+    """Output of all tokens and gradients of all weights equal those of each peer, as ``kit_results`` has them of twinkle-kit."""
     ours = layer.results(IMPLEMENTATION)
-    for seen, wanted in zip(ours, layer.results("grouped_mm"), strict=True):
-        torch.testing.assert_close(seen, wanted, rtol=0.0, atol=tolerance * float(wanted.abs().max()))
-    if theirs_H is not None:
-        torch.testing.assert_close(ours[0][0, 0].float(), theirs_H, rtol=0.0, atol=tolerance * float(theirs_H.abs().max()))
+    others = {name: layer.results(name) for name in ("grouped_mm", "eager")}
+    if kit_results is not None:
+        others[KIT_LOOP] = torch.load(kit_results)
+    for name, theirs in others.items():
+        compare(ours, theirs, name)
+
+
+def compare(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor], name: str) -> None:
+    """The same tensors, with the same values.
+
+    Each is a sum of up to some thousand products, made in another order: in float32 1.1e-6 of the largest was the most that was seen, where
+    one token that misses one expert makes 0.07. bfloat16 keeps eight bits, of sums and of the sums within them: 1.1e-2 was seen.
+    """
+    assert theirs.keys() == ours.keys(), f"{name} has other gradients: {sorted(theirs.keys() ^ ours.keys())}"
+    for tensor, wanted in theirs.items():
+        tolerance = 2e-5 if wanted.dtype == torch.float32 else 3e-2
+        off, largest = float((ours[tensor] - wanted).abs().max()), float(wanted.abs().max())
+        assert off <= tolerance * largest, f"{tensor}, {name}: off by {off:.1e}, the largest is {largest:.1e}"
 
 
 def _counts(layer: Layer) -> Sequence[Count]:

@@ -1,5 +1,8 @@
 """twinkle-kit's expert-parallel layer on a group of one rank: all its experts are local, so what is timed is its loop over them.
 
+It takes this layer with two ranks or more only (``apply_expert_parallel`` leaves a group of one as it is), and runs transformers' block on
+one device: what is called here is what each of its ranks does with its own experts.
+
 It gathers ``[E]`` into ``[1, E]``, which NCCL does and gloo refuses: here the gather of one rank is a copy.
 """
 
@@ -27,8 +30,8 @@ class _Layer:
         self.hidden_1TH = torch.empty(0)
         self.upstream_1TH = torch.empty(0)
 
-    def setup(self, path: str, rendezvous: str, frozen: bool) -> list[float]:
-        """Loads the layer from ``path``; answers the first token's output."""
+    def setup(self, path: str, results: str, rendezvous: str, frozen: bool) -> None:
+        """Loads the layer from ``path``; writes the output and all gradients of a step to ``results``, by name."""
         if not dist.is_initialized():
             dist.all_gather_into_tensor = _gather_one  # type: ignore[assignment]
             dist.init_process_group("gloo", init_method=Path(rendezvous).as_uri(), rank=0, world_size=1)
@@ -37,15 +40,17 @@ class _Layer:
         shard_experts(self.block, 1, 0, config)  # makes parameters anew, which are then trained
         self.block.experts.requires_grad_(not frozen)
         patch_forward(self.block, dist.group.WORLD, 1, config, "experts")
-        with torch.no_grad():
-            first_H: list[float] = self.block(self.hidden_1TH)[0, 0].tolist()
-        return first_H
+        found = {"output": self.step()}
+        inputs = {"hidden": self.hidden_1TH, **dict(self.block.named_parameters())}
+        torch.save(found | {name: tensor.grad for name, tensor in inputs.items() if tensor.grad is not None}, results)
 
-    def step(self) -> None:
-        """Forward and backward."""
+    def step(self) -> torch.Tensor:
+        """Forward and backward; the output."""
         self.hidden_1TH.grad = None
         self.block.zero_grad()
-        self.block(self.hidden_1TH).backward(self.upstream_1TH)
+        out_1TH: torch.Tensor = self.block(self.hidden_1TH)
+        out_1TH.backward(self.upstream_1TH)  # type: ignore[no-untyped-call]
+        return out_1TH.detach()
 
 
 layer = _Layer()
