@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 
 from twinkle.core.contracts.loss import Loss
 from twinkle.core.errors import InvalidArgument
-from twinkle.core.types import LossOutput
+from twinkle.core.types import IGNORE_INDEX, LossOutput
 
 
 class CrossEntropyLoss(Loss):
@@ -22,7 +22,7 @@ class CrossEntropyLoss(Loss):
         """
         Args:
             reduction: what the call returns: the mean, or the sum with its denominator. A training step is the same for both.
-            ignore_index: the label of a position that does not count.
+            ignore_index: the label of a position that does not count; one of -100 never does.
             dft: weight each token by its probability.
         """
         if reduction not in ("mean", "sum"):
@@ -33,10 +33,15 @@ class CrossEntropyLoss(Loss):
 
     def __call__(self, inputs: Mapping[str, Any], outputs: Mapping[str, Any]) -> LossOutput:
         """The loss of ``outputs['logps']`` at ``inputs['labels']``, both of any same shape."""
-        counted = inputs["labels"] != self.ignore_index
+        counted = inputs["labels"] != IGNORE_INDEX
+        if self.ignore_index != IGNORE_INDEX:
+            counted = counted & (inputs["labels"] != self.ignore_index)
         logps = outputs["logps"].masked_fill(~counted, 0.0)
         total = -(logps.detach().exp() * logps).sum() if self.dft else -logps.sum()
         num_tokens = counted.sum()
-        if self.reduction == "mean":
-            return {"loss": total / num_tokens.clamp(min=1), "num_tokens": 0, "domain": "token"}
-        return {"loss": total, "num_tokens": num_tokens, "domain": "token"}
+        if self.reduction == "sum":
+            return {"loss": total, "num_tokens": num_tokens, "domain": "token"}
+        mean: LossOutput = {"loss": total / num_tokens.clamp(min=1), "num_tokens": 0, "domain": "token"}
+        if self.ignore_index != IGNORE_INDEX:
+            mean["mean_over"] = num_tokens
+        return mean

@@ -32,7 +32,8 @@ def loss_terms(result: Any, batch: FlatBatch, name: str) -> tuple[LossTerm, ...]
     """The terms of ``result``, which the loss ``name`` returned for ``batch``.
 
     A scalar, and a mapping whose ``num_tokens`` is the number 0, are means already: over the trained tokens where the domain is "token",
-    over the batch where it is "batch", else over the sequences. They are turned back into sums, so that no step depends on the split.
+    over the batch where it is "batch", else over the sequences; over ``mean_over`` of them where the mapping says so. They are turned back
+    into sums, so that no step depends on the split.
 
     Raises:
         ContractViolation: ``result`` is nothing that a loss may return.
@@ -53,7 +54,7 @@ def loss_terms(result: Any, batch: FlatBatch, name: str) -> tuple[LossTerm, ...]
         raise ContractViolation(f"loss {name!r} has no gradient: it must be computed from the outputs, not from detached values")
     if not _is_zero(result.get("num_tokens", 0)):
         return (LossTerm(total, _denominator(result["num_tokens"], total.device), domain),)
-    weight = {"token": batch.num_trained_tokens, "sequence": batch.num_sequences, "batch": 1}[domain]
+    weight = result.get("mean_over", {"token": batch.num_trained_tokens, "sequence": batch.num_sequences, "batch": 1}[domain])
     return (LossTerm(total * weight, _denominator(weight, total.device), domain),)
 
 

@@ -89,6 +89,7 @@ def _terms(result: Any, batch: Batch) -> list[Term]:
     if not is_mean:
         return [Term(total=total, denominator=torch.as_tensor(num_tokens, dtype=torch.float64), domain=domain)]
     num_units = {"sequence": batch.num_sequences, "batch": 1}.get(domain, int((batch.inputs["labels"] != IGNORE_INDEX).sum()))
+    num_units = result.get("mean_over", num_units)
     return [Term(total=total * num_units, denominator=torch.tensor(float(num_units), dtype=torch.float64), domain=domain)]
 
 

@@ -111,6 +111,11 @@ def test_the_component_that_is_not_mutated_passes(kind: str) -> None:
     assert not failed_checks(specimen(f"{kind}:none", FILES[kind].GOOD), is_own if kind != "all" else is_any)
 
 
+def test_a_mean_over_a_number_of_its_own_passes() -> None:
+    """It does not depend on the split. Mutant: turned back into a sum with the number of all tokens that have a label."""
+    assert not failed_checks(specimen("loss:none", (loss.MeanOfSome, loss.Example())), is_own)
+
+
 @pytest.mark.parametrize("check_id", MUTANTS)
 def test_one_check_alone_sees_the_mutant(check_id: str) -> None:
     if check_id.endswith("_on_the_accelerator") and not HAS_GPU:

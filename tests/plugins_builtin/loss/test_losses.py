@@ -60,6 +60,16 @@ def test_another_index_may_be_ignored() -> None:
     torch.testing.assert_close(result["loss"], cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=5), **EXACT)
 
 
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_masked_places_do_not_count_where_another_index_is_ignored_too(reduction: Any) -> None:
+    """What stands at -100 was never predicted. Mutants: one of the two counted; the mean taken for one over all that is not -100."""
+    logits, labels, logps = case()
+    result = CrossEntropyLoss(reduction, ignore_index=6)({"labels": labels}, {"logps": logps})
+    expected = cross_entropy(logits.flatten(0, 1), labels.masked_fill(labels == 6, -100).flatten(), reduction=reduction)
+    torch.testing.assert_close(result["loss"], expected, **EXACT)
+    assert result["mean_over" if reduction == "mean" else "num_tokens"] == 4
+
+
 def test_what_stands_at_masked_places_does_not_count_nor_spread() -> None:
     _, labels, logps = case()
     spoiled = torch.where(labels == -100, torch.nan, logps)

@@ -13,6 +13,7 @@ from tiny_training import sample
 from transformers import AutoModelForCausalLM, Qwen3MoeConfig
 
 from twinkle.core.errors import ContractViolation, InvalidArgument
+from twinkle.loss import CrossEntropyLoss
 from twinkle.model import TransformersModel
 
 pytestmark = pytest.mark.usefixtures("norms_in_float64")
@@ -162,6 +163,24 @@ def test_without_a_denominator_above_zero_there_is_no_loss(folder: Path, denomin
     seen.append(model.calculate_loss())
     assert seen == [0.0] * 4
     assert not any(p.grad.any() for p in model.model.parameters() if p.grad is not None)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_a_mean_that_ignores_another_label_does_not_depend_on_the_split(folder: Path, reduction: Any) -> None:
+    """Labels of 0 in place of -100, in some samples, are the same step. Mutants: turned back with the count of all labels; -100 counted."""
+    model = TransformersModel(model_id=folder, dtype="float64", mixed_precision="no")
+
+    def step(inputs: Any, size: int | None = None) -> list[float]:
+        loss = model.forward_backward(inputs=inputs, micro_batch_size=size)["loss"]
+        norm = float(model.clip_grad_norm(1.0))
+        model.zero_grad()
+        return [loss, norm]
+
+    expected = step(SAMPLES)
+    model.set_loss(CrossEntropyLoss(reduction, ignore_index=0))
+    of_zero = [{**s, "labels": [0 if label == -100 else label for label in s["labels"]]} for s in SAMPLES[:2]] + SAMPLES[2:]
+    assert step(of_zero) == pytest.approx(expected, rel=1e-10)
+    assert step(of_zero, 1) == pytest.approx(expected, rel=1e-10)
 
 
 def contrast(inputs: Any, outputs: Any) -> dict[str, Any]:

@@ -20,6 +20,15 @@ class GoodLoss:
         return {"loss": -logps.sum(), "num_tokens": counted.sum(), "domain": "token"}
 
 
+class MeanOfSome(GoodLoss):
+    """Right as well: a mean that says over how many tokens it was taken."""
+
+    def __call__(self, inputs: Any, outputs: Any) -> Any:
+        counted = (inputs["labels"] != -100) & (inputs["labels"] % 2 == 0)
+        total = -outputs["logps"].masked_fill(~counted, 0.0).sum()
+        return {"loss": total / counted.sum().clamp(min=1), "num_tokens": 0, "domain": "token", "mean_over": counted.sum()}
+
+
 class UnknownDomain(GoodLoss):
     def sums(self, logps: Any, counted: Any) -> Any:
         return {**super().sums(logps, counted), "domain": "tokens"}
