@@ -51,7 +51,7 @@ PEERS: Mapping[str, Mapping[str, str]] = {
         "encode_batch": "the bare tokenizer: it gets the texts rendered and makes ids, no labels.",
         "map": "`datasets.map` with transformers' chat template, a row at a time; ids only, no labels.",
         "map, batched": "the same with `batched=True`.",
-        "twinkle-kit": "its Dataset and template, which encode a row with k turns in 1 + 2 k pieces.",
+        "twinkle-kit": "its Dataset and template, which encode 1 + 2 k prefixes of a row with k turns.",
     },
     "pack_and_load": {
         "binpacking": "the package of that name, which gets 1,000 lengths at a time, as published trainers call it.",
@@ -92,7 +92,7 @@ NOTES: Mapping[str, Sequence[str]] = {
     "linear_ce_logprob": (
         "Ratios in float32 on a CPU do not carry over to a GPU.",
         "Quick cases have 256 tokens of hidden size 256, so that the work is timed and not the reading of the projection. With 128 tokens "
-        "the ratio to TRL was 2.8x instead of 4.0x; with a hidden size of 1024 the ratio to naive was 1.2x to 1.3x.",
+        "the ratio to TRL was 2.8x instead of 4.0x; with a hidden size of 1024 that to naive was 1.2x to 1.3x in float32.",
     ),
     "import_and_registry": (
         "`import twinkle` loads no library that a component needs: who imports a component pays for that then. The lines that users write "
