@@ -1,8 +1,11 @@
 """How long does it take from hidden states to log-probabilities of labels over a vocabulary of 151,936, and back to the gradient of hidden?
 
 The projection is frozen, as under LoRA, so the floor is two products of 2 N H V operations for N labelled tokens, one without a gradient.
-Naive is what a model with whole logits does: ``h W^T``, then torch's cross-entropy. Memory is that of tensors that live at the peak.
+Naive is what a model with whole logits does: ``h W^T``, then torch's cross-entropy. Where tokens are masked, "naive, labelled only" does
+that with the labelled ones, which are selected first. Memory is that of tensors that live at the peak.
+
 Goals are of 512 tokens and more. At 256, for a quick look, whole logits cost less beside reading the projection, and ratios are smaller.
+The larger the hidden size, the more of the time is in products that everybody makes: at 1,024 less is won than at 256.
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ from benchmarks.memory import peak_live_bytes
 from benchmarks.sidecar import SideCar, peer_folder
 from twinkle.kernels.linear_logprob import linear_logprob
 
-NAIVE, COMPILED = "naive", "naive, compiled"
+NAIVE, LABELLED_ONLY, COMPILED = "naive", "naive, labelled only", "naive, compiled"
 FLOAT32_LOSS = [Goal(peer=NAIVE, at_least=1.4), Goal(peer="twinkle-kit", at_least=2.2), Goal(peer="TRL", at_least=3.0)]
 BFLOAT16_LOSS = [Goal(peer=NAIVE, at_least=1.0)]
 MASKED_LOSS = [Goal(peer=NAIVE, at_least=4.0)]
@@ -46,6 +49,7 @@ def cases(size: Size) -> Iterator[Case]:
         small = HeadWorkload(kind="loss", num_tokens=256, hidden_size=256, dtype="float32")
         yield from _against(small, ["twinkle-kit", "TRL"], goals=FLOAT32_LOSS)
         yield from _against(replace(small, masked_share=0.7), goals=MASKED_LOSS)
+        yield from _against(replace(small, num_tokens=128, hidden_size=1024))
         yield from _against(replace(small, dtype="bfloat16"), goals=BFLOAT16_LOSS)
         yield _memory("float32", (128, 512, 1024))
         yield _memory("bfloat16", (128, 512, 1024))
@@ -91,10 +95,23 @@ def _naive(workload: HeadWorkload) -> Call:
     return call
 
 
+def _labelled_only(workload: HeadWorkload) -> Call:
+    """Naive without the tokens that count for nothing."""
+    naive = _naive(workload)
+
+    def call(hidden_TH: Tensor, weight_VH: Tensor, labels_T: Tensor) -> list[Tensor]:
+        index_N = (labels_T != IGNORED).nonzero()[:, 0]
+        return naive(hidden_TH.index_select(0, index_N), weight_VH, labels_T.index_select(0, index_N))
+
+    return call
+
+
 def _against(workload: HeadWorkload, peers: Sequence[str] = (), *, goals: Sequence[Goal] = ()) -> Iterator[Case]:
     """Ours beside naive, and beside those of ``peers`` that are installed."""
     operands = workload.operands()
     calls = {OURS: _ours(workload), NAIVE: _naive(workload)}
+    if workload.masked_share:
+        calls[LABELLED_ONLY] = _labelled_only(workload)
     if COMPILED in peers and shutil.which("g++"):
         calls[COMPILED] = torch.compile(_naive(workload))
     variants: dict[str, Variant] = {name: timed(_step(workload, call, operands)) for name, call in calls.items()}
@@ -113,7 +130,7 @@ def _against(workload: HeadWorkload, peers: Sequence[str] = (), *, goals: Sequen
         yield Case(
             name=f"{workload.dtype}, {workload.kind}, {workload.num_tokens} tokens x {workload.hidden_size}{masked}",
             variants=variants,
-            check=lambda: _check(workload, operands, found),
+            check=lambda: _check(workload, operands, calls, found),
             goals=goals,
             counts=lambda: _counts(workload, operands),
             work=Work(
@@ -126,15 +143,20 @@ def _step(workload: HeadWorkload, call: Call, operands: tuple[Tensor, Tensor, Te
     return lambda: workload.run(call, operands)
 
 
-def _check(workload: HeadWorkload, operands: tuple[Tensor, Tensor, Tensor], peers: dict[str, list[float]]) -> None:
-    """Ours equals whole logits in float32, whatever the dtype of the operands; what each peer finds has the same size."""
+def _check(
+    workload: HeadWorkload, operands: tuple[Tensor, Tensor, Tensor], calls: Mapping[str, Call], peers: Mapping[str, list[float]]
+) -> None:
+    """Ours, and naive on labelled tokens, equal whole logits in float32, whatever the operands' dtype; peers' results have their size."""
     hidden_TH, weight_VH, labels_T = operands
     wide = (hidden_TH.detach().float().requires_grad_(hidden_TH.requires_grad), weight_VH.float(), labels_T)
-    exact, ours = workload.run(_naive(workload), wide), workload.run(_ours(workload), operands)
+    exact = workload.run(_naive(workload), wide)
     # Relative to the norm: float32 sums of 151,936 terms in another order; bfloat16 keeps eight bits, and peers lose more of them.
-    own, others = (1e-5, 1e-4) if workload.dtype == "float32" else (4e-3, 4e-2)
-    for seen, wanted in zip(ours, exact, strict=True):
-        assert float((seen.double() - wanted.double()).norm() / wanted.double().norm()) < own
+    own, labelled, others = (1e-5, 1e-5, 1e-4) if workload.dtype == "float32" else (4e-3, 4e-2, 4e-2)
+    for name, tolerance in ((OURS, own), (LABELLED_ONLY, labelled)):
+        if name in calls:
+            for seen, wanted in zip(workload.run(calls[name], operands), exact, strict=True):
+                off = float((seen.double() - wanted.double()).norm() / wanted.double().norm())
+                assert off < tolerance, f"{name} is off by {off:.1e}"
     for name, found in peers.items():
         for size, wanted_size in zip(found, sizes(exact), strict=True):
             assert abs(size / wanted_size - 1) < others, f"{name} finds {found}, whole logits {sizes(exact)}"
