@@ -11,8 +11,8 @@ its end. The first term's sums live in ``p.grad``; each further term has a buffe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 
 import torch
 from torch import Tensor
@@ -104,6 +104,23 @@ class StepEngine:
             self._further_gradients[index - 1] = [p.grad for p in self.parameters]
             self._put_gradients(first_gradients)
 
+    @contextmanager
+    def whole_call(self) -> Iterator[None]:
+        """Around all micro-batches of one backward call: where one fails, those before it do not stay in a window that the call began.
+
+        A window that was open already cannot be had back without copies of all gradients; the error then says what is in it.
+        """
+        before = self._denominators
+        try:
+            yield
+        except BaseException as error:
+            if self._denominators is not before:  # something was added
+                if before:
+                    error.add_note("the accumulation window keeps the gradients of the micro-batches that went before in this call")
+                else:
+                    self.open_window()
+            raise
+
     def end_backward(self) -> None:
         """Says that all micro-batches of one backward call are in."""
         self.num_backward += 1
@@ -129,7 +146,12 @@ class StepEngine:
         self._normalised = True
 
     def clip(self, max_norm: float, norm_type: float = 2.0) -> Tensor:
-        """Normalises, then scales gradients longer than ``max_norm`` down to it; returns the norm before. Stays on the device."""
+        """Normalises, then scales gradients longer than ``max_norm`` down to it; returns the norm before. Stays on the device.
+
+        Raises:
+            InvalidArgument: see :func:`check_clipping`; nothing was normalised.
+        """
+        check_clipping(max_norm, norm_type)
         self.normalise()
         leaves = [p for p in self._leaves() if p.grad is not None]
         norm: Tensor = get_total_norm([p.grad for p in leaves if p.grad is not None], norm_type)
@@ -144,17 +166,21 @@ class StepEngine:
     def step(self, optimizer: torch.optim.Optimizer) -> bool:
         """Normalises if that was not done, and updates the parameters. False where float16 overflowed and the update was left out."""
         self.normalise()
-        self.num_steps += 1
         if self.flat_form is not None and not self.flat_form.fits(optimizer):
             self.flat_form = None
         with nullcontext() if self.flat_form is None else self.flat_form.in_place():
-            if self.scaler is None:
-                optimizer.step()
-                return True
-            scale = self.scaler.get_scale()
-            self.scaler.step(optimizer)
-            self.scaler.update()
-            return bool(self.scaler.get_scale() >= scale)
+            was_made = self._update(optimizer)
+        self.num_steps += 1
+        return was_made
+
+    def _update(self, optimizer: torch.optim.Optimizer) -> bool:
+        if self.scaler is None:
+            optimizer.step()
+            return True
+        scale = self.scaler.get_scale()
+        self.scaler.step(optimizer)
+        self.scaler.update()
+        return bool(self.scaler.get_scale() >= scale)
 
     def open_window(self) -> None:
         """Forgets the gradients: the next window begins."""
@@ -198,6 +224,18 @@ class StepEngine:
             by_dtype.setdefault(gradient.dtype, []).append(gradient)
         for dtype, group in by_dtype.items():
             torch._foreach_mul_(group, factor.to(dtype=dtype))
+
+
+def check_clipping(max_norm: object, norm_type: object) -> None:
+    """Told before anything is divided: a window that was normalised takes no further backward.
+
+    Raises:
+        InvalidArgument: ``max_norm`` is no number of 0 or more (infinite: nothing is clipped), or ``norm_type`` none above 0.
+    """
+    if not isinstance(max_norm, int | float) or isinstance(max_norm, bool) or not max_norm >= 0:
+        raise InvalidArgument(f"max_grad_norm: expected a number of 0 or more (float('inf') does not clip), got {max_norm!r}")
+    if norm_type != "inf" and (not isinstance(norm_type, int | float) or isinstance(norm_type, bool) or not norm_type > 0):
+        raise InvalidArgument(f"norm_type: expected a number above 0, such as 2 or float('inf'), got {norm_type!r}")
 
 
 def _checked_steps(steps: int) -> int:

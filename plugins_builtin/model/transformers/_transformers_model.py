@@ -27,7 +27,7 @@ from twinkle.core.runtime.context import current
 from twinkle.core.runtime.remote import remote_class, remote_function
 from twinkle.core.suggestion import did_you_mean
 from twinkle.plugins_builtin.model._loss_term import mean_of
-from twinkle.plugins_builtin.model._step_engine import StepEngine
+from twinkle.plugins_builtin.model._step_engine import StepEngine, check_clipping
 from twinkle.plugins_builtin.model.transformers._adapter import adapter_parameters, add_adapter
 from twinkle.plugins_builtin.model.transformers._checkpoint import (
     DEFAULT_OUTPUT_DIR,
@@ -321,7 +321,7 @@ class TransformersModel:
         group.check_labels(result.batch)
         if gradient_accumulation_steps is not None:
             group.engine.set_gradient_accumulation_steps(gradient_accumulation_steps)
-        with self._passes.prepared():
+        with group.engine.whole_call(), self._passes.prepared():
             group.engine.backward(result.terms)
         group.engine.end_backward()
         group.last = None
@@ -351,13 +351,13 @@ class TransformersModel:
         group = self._activate(adapter_name)
         own = ("inputs", "adapter_name", "micro_batch_size", "gradient_accumulation_steps", "temperature")
         group.check_loss_arguments(loss_arguments, own)
-        if gradient_accumulation_steps is not None:
-            group.engine.set_gradient_accumulation_steps(gradient_accumulation_steps)
         micro_batches = self._micro_batches(inputs, group, micro_batch_size, loss_arguments)
         group.check_labels(micro_batches[0][0])  # which all came together: they have labels, or none has
+        if gradient_accumulation_steps is not None:
+            group.engine.set_gradient_accumulation_steps(gradient_accumulation_steps)
         group.begin_backward()
         results = []
-        with self._passes.prepared():
+        with group.engine.whole_call(), self._passes.prepared():
             for batch, arguments in micro_batches:
                 result = self._passes.run(self.model, group, batch, temperature, is_training=True)
                 group.evaluate_loss(result, arguments)
@@ -367,7 +367,7 @@ class TransformersModel:
                     )
                 group.engine.backward(result.terms)
                 results.append(result.detached())
-                group.pending.append((results[-1], arguments))
+        group.pending += [(result, arguments) for result, (_, arguments) in zip(results, micro_batches, strict=True)]
         group.engine.end_backward()
         return combined(results)
 
@@ -378,6 +378,7 @@ class TransformersModel:
         Inside a window it does nothing and returns None.
         """
         group = self._group(adapter_name)
+        check_clipping(max_grad_norm, norm_type)
         if not group.engine.step_is_due:
             return None
         if group.optimizer is not None:
@@ -395,14 +396,14 @@ class TransformersModel:
         group = self._group(adapter_name)
         if not group.engine.step_is_due:
             return
-        if group.optimizer is None:
-            raise InvalidArgument("step needs an optimizer: call set_optimizer first")
-        for name, value in (optim_params or {}).items():
+        _check_optimizer(group)
+        changes = dict(optim_params or {})
+        for name in changes:
             if name not in _ADAM_PARAMS or name not in group.optimizer.defaults:
                 known = [n for n in _ADAM_PARAMS if n in group.optimizer.defaults]
                 raise InvalidArgument(f"optim_params: {type(group.optimizer).__name__} has no {name!r}.{did_you_mean(name, known)}")
-            for param_group in group.optimizer.param_groups:
-                param_group[name] = value
+        for param_group in group.optimizer.param_groups:
+            param_group.update(changes)
         group.lr_step_is_due = group.engine.step(group.optimizer)
         group.flush()
 
@@ -424,6 +425,9 @@ class TransformersModel:
     @remote_function(dispatch="all", collect="first", sync=True)
     def clip_grad_and_step(self, max_grad_norm: float = 1.0, norm_type: float = 2.0, adapter_name: str | None = None) -> Tensor | None:
         """:meth:`clip_grad_norm`, :meth:`step`, :meth:`zero_grad` and :meth:`lr_step`; returns the gradient norm before clipping."""
+        group = self._group(adapter_name)
+        if group.engine.step_is_due:
+            _check_optimizer(group)  # before gradients are divided: a window that was normalised takes no further backward
         norm = self.clip_grad_norm(max_grad_norm, norm_type, adapter_name=adapter_name)
         self.step(adapter_name=adapter_name)
         self.zero_grad(adapter_name=adapter_name)
@@ -617,6 +621,11 @@ class TransformersModel:
         if group.template is None and self._has_tokenizer:
             self.set_template("Template", adapter_name=group.adapter_name)
         return group.template
+
+
+def _check_optimizer(group: OptimizerGroup) -> None:
+    if group.optimizer is None:
+        raise InvalidArgument("step needs an optimizer: call set_optimizer first")
 
 
 def _last(group: OptimizerGroup, method: str) -> ForwardResult:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from tiny_training import make_tiny, sample
 
 from twinkle.core.errors import InvalidArgument, InvalidData, UnknownComponent
@@ -121,6 +122,122 @@ def test_a_call_that_failed_leaves_the_window_as_it_was(model: TransformersModel
         model.forward_backward(inputs=[SAMPLES[0], {"input_ids": []}], micro_batch_size=1)
     assert model.optimizer_group[""].engine.num_backward == 0
     assert all(p.grad is None for p in model.model.parameters())
+
+
+def weights(model: TransformersModel) -> list[torch.Tensor]:
+    return [p.detach().clone() for p in model.model.parameters()]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({}, "step needs an optimizer: call set_optimizer first"),
+        ({"max_grad_norm": "1.0"}, "max_grad_norm: expected a number of 0 or more .*, got '1.0'"),
+        ({"max_grad_norm": None}, "max_grad_norm: .*, got None"),
+        ({"max_grad_norm": -1.0}, "max_grad_norm: .*, got -1.0"),
+        ({"max_grad_norm": float("nan")}, "max_grad_norm: .*, got nan"),
+        ({"norm_type": "two"}, "norm_type: expected a number above 0, .*, got 'two'"),
+        ({"norm_type": 0}, "norm_type: .*, got 0"),
+    ],
+)
+@pytest.mark.parametrize("precision", ["no", "fp16"])
+def test_a_step_that_cannot_be_leaves_the_window_open(folder: Path, precision: Any, arguments: dict[str, Any], message: str) -> None:
+    """Told before gradients are divided or unscaled: set right, the step is the one that it would have been."""
+    found = []
+    for goes_wrong in (False, True):
+        model = TransformersModel(model_id=folder, mixed_precision=precision, grad_scaler_config={"init_scale": 16.0})
+        before = weights(model)
+        if arguments or not goes_wrong:
+            model.set_optimizer("SGD", lr=0.1)
+        model.forward_backward(inputs=SAMPLES[:1], gradient_accumulation_steps=1)
+        if goes_wrong:
+            with pytest.raises(InvalidArgument, match=message):
+                model.clip_grad_and_step(**arguments)
+            model.set_optimizer("SGD", lr=0.1)
+        model.forward_backward(inputs=SAMPLES[1:])
+        model.clip_grad_and_step()
+        found.append(weights(model))
+        assert model.optimizer_group[""].engine.num_steps == 1
+        assert not all(torch.equal(*pair) for pair in zip(before, found[-1], strict=True))
+    assert all(torch.equal(*pair) for pair in zip(*found, strict=True))
+
+
+def test_an_optimizer_that_fails_has_made_no_step(model: TransformersModel) -> None:
+    class FailsOnce(torch.optim.SGD):
+        num_calls = 0
+
+        def step(self, closure: Any = None) -> Any:
+            self.num_calls += 1
+            if self.num_calls == 1:
+                raise OSError("once")
+            return super().step(closure)
+
+    model.set_optimizer(FailsOnce, lr=0.1)
+    model.forward_backward(inputs=SAMPLES)
+    with pytest.raises(OSError, match="once"):
+        model.step()
+    assert model.optimizer_group[""].engine.num_steps == 0
+    model.step()
+    assert model.optimizer_group[""].engine.num_steps == 1
+
+
+def test_parameters_of_the_optimizer_change_all_or_none(model: TransformersModel) -> None:
+    model.set_optimizer("AdamW", lr=0.1)
+    model.forward_backward(inputs=SAMPLES)
+    with pytest.raises(InvalidArgument, match="AdamW has no 'momentum'"):
+        model.step(optim_params={"lr": 0.5, "momentum": 0.9})
+    assert {g["lr"] for g in model.optimizer_group[""].optimizer.param_groups} == {0.1}
+
+
+class FailsAt:
+    """Cross entropy that fails at the call ``number`` (from 1)."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def __call__(self, inputs: Any, outputs: Any) -> dict[str, Any]:
+        self.number -= 1
+        if self.number == 0:
+            raise OSError("out of something")
+        counted = inputs["labels"] != -100
+        return {"loss": -outputs["logps"].masked_fill(~counted, 0.0).sum(), "num_tokens": counted.sum()}
+
+
+def test_a_call_that_fails_on_its_way_leaves_no_part_in_a_window_that_it_began(model: TransformersModel) -> None:
+    """Caught and tried again it counts once. Mutants: what went before stays; its metrics do."""
+    model.set_optimizer("SGD", lr=0.0)
+    model.set_loss(FailsAt(0))
+    expected = model.forward_backward(inputs=SAMPLES, micro_batch_size=1)["loss"]
+    model.clip_grad_and_step()
+    model.calculate_metric()
+    model.set_loss(FailsAt(2))
+    with pytest.raises(OSError, match="out of something"):
+        model.forward_backward(inputs=SAMPLES, micro_batch_size=1)
+    engine = model.optimizer_group[""].engine
+    assert engine.open_sums() == ([], [])
+    assert engine.num_backward == 1
+    assert all(p.grad is None for p in model.model.parameters())
+    assert model.forward_backward(inputs=SAMPLES, micro_batch_size=1)["loss"] == expected
+    model.clip_grad_and_step()
+    assert float(model.calculate_metric()["loss"]) == pytest.approx(expected, abs=1e-4)
+
+
+def test_a_call_that_fails_in_an_open_window_says_what_stays_in_it(model: TransformersModel) -> None:
+    model.set_loss(FailsAt(3))
+    model.forward_backward(inputs=SAMPLES[:1], gradient_accumulation_steps=2)
+    with pytest.raises(OSError, match="out of something") as told:
+        model.forward_backward(inputs=SAMPLES, micro_batch_size=1)
+    assert told.value.__notes__ == ["the accumulation window keeps the gradients of the micro-batches that went before in this call"]
+    model.set_loss(FailsAt(1))
+    with pytest.raises(OSError, match="out of something") as nothing:
+        model.forward_backward(inputs=SAMPLES)
+    assert "__notes__" not in vars(nothing.value)
+
+
+def test_a_call_that_failed_did_not_change_the_length_of_the_window(model: TransformersModel) -> None:
+    with pytest.raises(InvalidData):
+        model.forward_backward(inputs=[{"input_ids": [1, 2]}], gradient_accumulation_steps=3)
+    assert model.optimizer_group[""].engine.gradient_accumulation_steps == 1
 
 
 def test_a_schedule_of_batches_is_told_once_with_the_right_number(folder: Path, tmp_path: Path) -> None:
