@@ -88,7 +88,7 @@ NOTES: Mapping[str, Sequence[str]] = {
         "4096. What is won over a peer that pads depends on how ragged the rows are: *fill when padded* is the part of a padded batch that "
         "is tokens. Rows of equal length are measured beside; there nobody pads.",
     ),
-    "padding_free": ("Padding alone makes the difference here: with rows of equal length there is none, and nothing to win.",),
+    "padding_free": ("Padding alone makes the difference here: with rows of equal length there is none to leave out.",),
     "linear_ce_logprob": (
         "Ratios in float32 on a CPU do not carry over to a GPU.",
         "Quick cases of hidden size 256 have 256 tokens, so that the work is timed and not the reading of the projection: with 128 tokens "
