@@ -147,8 +147,10 @@ def _is_vanilla(layer: LoraLayer) -> bool:
     if name not in layer.lora_A or name in layer.lora_variant:
         return False
     base, a, b, dropout = layer.base_layer, layer.lora_A[name], layer.lora_B[name], layer.lora_dropout[name]
-    are_plain = all(type(part) is Linear and _runs(part, Linear) and not _is_hooked(part) for part in (base, a, b))
-    if not are_plain or a.bias is not None or b.bias is not None or type(dropout) not in (Identity, Dropout):
+    dropout_class = Identity if type(dropout) is Identity else Dropout
+    parts = ((base, Linear), (a, Linear), (b, Linear), (dropout, dropout_class))
+    are_plain = all(type(part) is cls and _runs(part, cls) and not _is_hooked(part) for part, cls in parts)
+    if not are_plain or a.bias is not None or b.bias is not None:
         return False
     return not (base.weight.requires_grad or (base.bias is not None and base.bias.requires_grad))
 

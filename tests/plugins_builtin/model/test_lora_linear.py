@@ -158,6 +158,22 @@ def hook_a_part(model: Any) -> None:
         layer.lora_B["default"].register_forward_hook(lambda module, args, output: 2 * output)
 
 
+def hook_the_dropout(model: Any) -> None:
+    """Which is an Identity where nothing is dropped, and has a call of its own all the same."""
+    for layer in lora_layers(model):
+        layer.lora_dropout["default"].register_forward_hook(lambda module, args, output: 2 * output)
+
+
+def hook_the_gradient_at_the_dropout(model: Any) -> None:
+    for layer in lora_layers(model):
+        layer.lora_dropout["default"].register_full_backward_hook(lambda module, inputs, outputs: (2 * outputs[0],))
+
+
+def patch_the_dropout(model: Any) -> None:
+    for layer in lora_layers(model):
+        layer.lora_dropout["default"].forward = lambda x: 2 * x
+
+
 def narrow_the_base(model: Any) -> None:
     for layer in lora_layers(model):
         layer.base_layer.to(torch.float32)
@@ -174,6 +190,10 @@ def narrow_the_base(model: Any) -> None:
         (patch_the_base, {}),
         (patch_the_layer, {}),
         (hook_a_part, {}),
+        (hook_the_dropout, {}),
+        (hook_the_dropout, {"lora_dropout": 0.5}),
+        (hook_the_gradient_at_the_dropout, {}),
+        (patch_the_dropout, {}),
         (narrow_the_base, {}),
         (lambda model: None, {"use_dora": True}),
         (lambda model: None, {"lora_bias": True, "target_modules": ["first"]}),
