@@ -77,8 +77,8 @@ class LossOutput(TypedDict):
     """A loss: a sum and what it is divided by.
 
     ``num_tokens`` is the denominator, in units of ``domain`` (tokens, sequences; a batch-domain loss cannot be split).
-    0 means that ``loss`` is a mean already: over the trained tokens where its domain is "token", else over the sequences; ``mean_over`` says
-    how many units it is a mean over where those are not all. Several terms, each with its own denominator, are a tuple of these.
+    0 means that ``loss`` is a mean already: over the trained tokens where its domain is "token", else over the sequences; ``mean_over``
+    says how many units it is a mean over where those are not all. Several terms, each with its own denominator, are a tuple of these.
     """
 
     loss: Tensor
