@@ -10,21 +10,22 @@ import json
 from collections.abc import Sequence
 from itertools import accumulate, chain, pairwise
 from typing import Any
-from unicodedata import is_normalized
+from unicodedata import is_normalized, normalize
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import Tokenizer
+from tokenizers import AddedToken, Tokenizer
 from tokenizers.models import BPE
 
 from twinkle.plugins_builtin.template._label import Span
 
 
 class ByteLengths:
-    """Bytes of the tokens of a byte-level tokenizer, each looked up when it is first met."""
+    """Bytes of the tokens of a byte-level tokenizer, each looked up when it is first met; not to be used once it is outdated."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
-        self._tokenizer = tokenizer
+        self.tokenizer = tokenizer
+        self._text_steps = text_steps(tokenizer)
         self._lengths_V = np.zeros(0, dtype=np.int64)  # 0: not met yet
         self._changes_text = bool(_steps(tokenizer.normalizer, "normalizers"))
 
@@ -42,6 +43,10 @@ class ByteLengths:
         )
         is_nfc = {step["type"] for step in _steps(tokenizer.normalizer, "normalizers")} <= {"NFC"}
         return cls(tokenizer) if is_byte_level and is_nfc else None
+
+    def is_outdated(self) -> bool:
+        """Whether the tokenizer got another normalizer or pre-tokenizer since."""
+        return text_steps(self.tokenizer) != self._text_steps
 
     def holds(self, text: str) -> bool:
         """Whether the tokenizer encodes ``text`` as it is."""
@@ -68,12 +73,26 @@ class ByteLengths:
         lengths_T = self._lengths_V[ids_T]
         if lengths_T.all():
             return lengths_T
-        added = self._tokenizer.get_added_tokens_decoder()
+        added = self.tokenizer.get_added_tokens_decoder()
         for token_id in np.unique(ids_T[lengths_T == 0]).tolist():
             # the alphabet of byte-level tokens has a character for each byte; added tokens stand as text
-            written = added[token_id].content.encode() if token_id in added else self._tokenizer.id_to_token(token_id)
+            written = self._written(added[token_id]) if token_id in added else self.tokenizer.id_to_token(token_id)
             self._lengths_V[token_id] = len(written or "")
         return self._lengths_V[ids_T]
+
+    def _written(self, token: AddedToken) -> bytes:
+        """The bytes that ``token`` stands for in a text that the tokenizer encodes as it is."""
+        return (normalize("NFC", token.content) if token.normalized and self._changes_text else token.content).encode()
+
+
+def text_steps(tokenizer: Tokenizer) -> tuple[bytes, bytes]:
+    """The settings of the normalizer and of the pre-tokenizer, to tell whether they changed: a microsecond."""
+    return _settings(tokenizer.normalizer), _settings(tokenizer.pre_tokenizer)
+
+
+def _settings(component: Any) -> bytes:
+    settings: bytes = b"null" if component is None else component.__getstate__()
+    return settings
 
 
 def _num_bytes_before(borders: list[int], text: str) -> list[int]:
@@ -85,8 +104,8 @@ def _num_bytes_before(borders: list[int], text: str) -> list[int]:
 
 def _steps(component: Any, key: str) -> list[dict[str, Any]]:
     """The settings of each part of a normalizer or pre-tokenizer, of which a sequence has several under ``key``."""
-    if component is None:
+    settings = json.loads(_settings(component))
+    if settings is None:
         return []
-    settings = json.loads(component.__getstate__())
     steps: list[dict[str, Any]] = settings[key] if settings["type"] == "Sequence" else [settings]
     return steps

@@ -5,11 +5,12 @@ from __future__ import annotations
 import pickle
 from pathlib import Path
 from typing import Any
+from unicodedata import normalize
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers, processors
+from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
 
 from twinkle.plugins_builtin.template._bare_tokenizer import BareTokenizer
 from twinkle.plugins_builtin.template._byte_length import ByteLengths
@@ -59,6 +60,53 @@ def test_added_tokens_are_found_as_before(options: dict[str, bool]) -> None:
         assert ids(bare.current(), text) == ids(tokenizer, text)
     assert bare.current() is bare.current()
     assert bare.current() is not tokenizer
+
+
+@pytest.mark.parametrize("content", ["\u0958\u0932\u092e", "cafe\u0301x", "\u212b"])
+@pytest.mark.parametrize("options", [{"normalized": True}, {"normalized": True, "special": True}, {"normalized": False}])
+def test_added_tokens_that_are_not_normalized_are_found_in_normalized_text(content: str, options: dict[str, bool]) -> None:
+    tokenizer = small(*sorted(pre_tokenizers.ByteLevel.alphabet()))
+    bare = BareTokenizer(tokenizer)
+    bare.current()
+    tokenizer.add_tokens([AddedToken(content, **options)])
+    text = normalize("NFC", f"a {content} b")
+    assert ids(bare.current(), text) == ids(tokenizer, text)
+    assert (bare.current() is tokenizer) == options["normalized"]
+    tokenizer.normalizer = None
+    assert bare.current() is not tokenizer
+    for written in (text, f"a {content} b"):
+        assert ids(bare.current(), written) == ids(tokenizer, written)
+
+
+@given(st.lists(st.tuples(st.text("aé\u0301\u0958 <", min_size=1, max_size=3), st.booleans(), st.booleans(), st.booleans())), TEXTS)
+def test_whatever_tokens_are_added_the_ids_are_the_same(added: list[tuple[str, bool, bool, bool]], text: str) -> None:
+    tokenizer = small(*sorted(pre_tokenizers.ByteLevel.alphabet()))
+    for content, normalized, strips, special in added:
+        token = AddedToken(content, normalized=normalized, lstrip=strips, rstrip=strips)
+        (tokenizer.add_special_tokens if special else tokenizer.add_tokens)([token])
+    text = normalize("NFC", text + "".join(content for content, *_ in added))
+    bare = BareTokenizer(tokenizer)
+    assert ids(bare.current(), text) == ids(tokenizer, text)
+    tokenizer.encode_special_tokens = True
+    assert ids(bare.current(), text) == ids(tokenizer, text)
+
+
+def test_another_pre_tokenizer_is_taken_over() -> None:
+    tokenizer = Tokenizer(models.BPE({"a": 0, "b": 1, "ab": 2}, [("a", "b")]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    bare = BareTokenizer(tokenizer)
+    assert ids(bare.current(), "ab") == [2]
+    letters = pre_tokenizers.Split(Regex("."), "isolated")
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([letters, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+    assert ids(bare.current(), "ab") == ids(tokenizer, "ab") == [0, 1]
+
+
+def test_a_token_that_was_special_once_stays_text() -> None:
+    tokenizer = small(*"<b>")
+    tokenizer.add_special_tokens(["<b>"])
+    tokenizer.add_tokens([AddedToken("<b>", rstrip=True)])
+    tokenizer.encode_special_tokens = True
+    assert ids(BareTokenizer(tokenizer).current(), "b<b>") == ids(tokenizer, "b<b>") == [1, 0, 1, 2]
 
 
 def test_special_tokens_that_are_read_as_text_stay_text() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers
+from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
 from twinkle.plugins_builtin.template._byte_length import ByteLengths
 from twinkle.plugins_builtin.template._encoder import Encoder
@@ -59,6 +59,16 @@ def test_added_tokens_count_the_bytes_of_their_text() -> None:
     assert lengths.token_spans("ab<é>c", tokenizer.encode("ab<é>c").ids, [(1, 5), (5, 6)]) == [(1, 3), (3, 4)]
     tokenizer.add_tokens(["<bb>"])  # after the first were looked up
     assert lengths.token_spans("a<bb>c", tokenizer.encode("a<bb>c").ids, [(1, 5)]) == [(1, 2)]
+
+
+def test_an_added_token_that_is_not_normalized_counts_the_bytes_of_the_text() -> None:
+    tokenizer = byte_level(*sorted(pre_tokenizers.ByteLevel.alphabet()), normalizer=normalizers.NFC())
+    tokenizer.add_tokens(["\u212b", "\u0958"])  # three bytes each, for which a text has two and six
+    text = "a\u00c5b\u0915\u093cc"
+    lengths = ByteLengths.of(tokenizer)
+    assert lengths is not None
+    assert lengths.holds(text)
+    assert lengths.token_spans(text, tokenizer.encode(text).ids, [(0, 1), (1, 3), (3, 6)]) == [(0, 1), (1, 3), (3, 5)]
 
 
 def test_tokens_with_less_bytes_than_the_text_tell_nothing() -> None:
@@ -111,6 +121,42 @@ def test_an_encoder_finds_the_same_tokens_with_offsets_and_without(tokenizer: To
     assert encoder.encode(texts, spans) == expected
     monkeypatch.setattr(encoder, "_lengths", None)
     assert encoder.encode(texts, spans) == expected
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"normalizer": normalizers.Lowercase()},
+        {"normalizer": None},
+        {"pre_tokenizer": pre_tokenizers.Sequence([pre_tokenizers.Digits(), pre_tokenizers.ByteLevel(add_prefix_space=True)])},
+        {
+            "pre_tokenizer": pre_tokenizers.Sequence(
+                [pre_tokenizers.Split("T", "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+            )
+        },
+    ],
+)
+def test_an_encoder_takes_over_what_changes_in_its_tokenizer(tiny_tokenizer_folder: Path, change: dict[str, Any]) -> None:
+    texts, spans = ["The weather in Paris", "cafe\u0301 THE b"], [[(0, 3), (4, 11)], [(6, 9)]]
+    used = Tokenizer.from_file(str(tiny_tokenizer_folder / "tokenizer.json"))
+    encoder = Encoder(used, add_special_tokens=False)
+    encoder.encode(texts, spans)
+    fresh = Tokenizer.from_file(str(tiny_tokenizer_folder / "tokenizer.json"))
+    for tokenizer in (used, fresh):
+        for name, part in change.items():
+            setattr(tokenizer, name, part)
+    expected = Encoder(fresh, add_special_tokens=False).encode(texts, spans)
+    assert encoder.encode(texts, spans) == expected
+    assert [ids for ids, _ in expected] == [fresh.encode(text, add_special_tokens=False).ids for text in texts]
+
+
+def test_a_copy_for_whole_offsets_knows_tokens_that_are_added_later() -> None:
+    tokenizer = byte_level(*"ab", "Ġ", post_processor=processors.ByteLevel(trim_offsets=True))
+    tokenizer.add_tokens([AddedToken("<s>", lstrip=True)])
+    encoder = Encoder(tokenizer, add_special_tokens=False)
+    assert encoder.encode(["a <s>b"], [[(5, 6)]]) == [([0, 3, 1], [(2, 3)])]  # <s> swallows a space, so that offsets are asked for
+    tokenizer.add_tokens(["<t>"])
+    assert encoder.encode(["a <s>b<t>"], [[(5, 9)]]) == [([0, 3, 1, 4], [(2, 4)])]
 
 
 @pytest.mark.parametrize("call", ["truncation", "padding"])
