@@ -20,7 +20,7 @@ from twinkle.plugins_builtin.dataset._row_function import KeepRows, MapRows, com
 from twinkle.plugins_builtin.dataset._row_view import RowView
 from twinkle.plugins_builtin.dataset._save import save_rows
 from twinkle.plugins_builtin.dataset._shuffle import shuffle_stream
-from twinkle.plugins_builtin.dataset._source import LoadOptions, load_rows, told_by_line
+from twinkle.plugins_builtin.dataset._source import LoadOptions, load_rows, told_by_line, undecodable_line_told
 from twinkle.plugins_builtin.dataset._step import Identity, Operation, check_options, fingerprint_of, run_step
 
 if TYPE_CHECKING:
@@ -115,12 +115,14 @@ class Dataset:
 
     def __getitems__(self, indices: Sequence[int]) -> list[dict[str, Any]]:
         """The rows at ``indices``, in one go."""
-        rows: list[dict[str, Any]] = self.dataset.__getitems__(list(indices))
+        with undecodable_line_told(self._files):
+            rows: list[dict[str, Any]] = self.dataset.__getitems__(list(indices))
         return rows
 
     def fetch(self, indices: Sequence[int]) -> list[dict[str, Any]]:
         """The rows at ``indices`` as a loader wants them: lists of numbers are arrays."""
-        return self._row_view().rows(indices)
+        with undecodable_line_told(self._files):
+            return self._row_view().rows(indices)
 
     def _row_view(self) -> RowView:
         source = self.dataset
@@ -133,7 +135,7 @@ class Dataset:
 
     @remote_function()
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        return self.stream(seed=None, epoch=0) if self.streaming else iter(self.dataset)
+        return self.stream(seed=None, epoch=0) if self.streaming else told_by_line(iter(self.dataset), self._files)
 
     def stream(self, seed: int | None, epoch: int) -> Iterator[dict[str, Any]]:
         """The rows of a stream, shuffled through a buffer by ``seed`` and ``epoch`` where there is a seed."""
@@ -298,7 +300,8 @@ class Dataset:
                 continue
             function = EncodedColumns(template, add_generation_prompt, title)
             shared["remove_columns"] = part.column_names
-            encoded = run_step(part, "map", function, identity, shared)
+            with undecodable_line_told(self._files):
+                encoded = run_step(part, "map", function, identity, shared)
             if len(encoded) == 0:
                 raise InvalidData(f"no row of {title} is left after encoding: the template dropped all {len(part)}")
             self._parts[number] = _beside(part, encoded)
@@ -316,7 +319,8 @@ class Dataset:
         """Called before ``method`` changes rows; a subclass may refuse."""
 
     def _run(self, number: int, operation: Operation, function: Callable[..., Any], identity: Identity, options: Mapping[str, Any]) -> None:
-        self._parts[number] = run_step(self._parts[number], operation, function, identity, options)
+        with undecodable_line_told(self._files):
+            self._parts[number] = run_step(self._parts[number], operation, function, identity, options)
 
     def _title_of(self, number: int) -> str:
         return self._metas[number].title if len(self._parts) == len(self._metas) else self.title

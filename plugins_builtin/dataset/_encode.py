@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from twinkle.core.contracts.template import Template
 
 ROW_COLUMN = "__row__"
-"""Travels through the template with each trajectory, so that a feature says which row it is of."""
+"""Travels through the template with each trajectory of a batch, so that a feature says which row it is of."""
 _FEATURE_KEYS = frozenset(InputFeature.__annotations__)
 _INTEGERS = frozenset({"length", ROW_COLUMN})
 
@@ -69,7 +69,7 @@ def encode_batch(
     except Exception as error:
         for index, row in zip(indices, rows, strict=True):
             try:
-                encode_rows(template, [row], add_generation_prompt)
+                template.batch_encode([{**row}], add_generation_prompt=add_generation_prompt)  # type: ignore[typeddict-item]
             except Exception as culprit:  # noqa: BLE001  # raised again, with the row that it belongs to
                 message = f"row {index} of {title} cannot be encoded: {type(culprit).__name__}: {culprit}"
                 raise InvalidData(f"{message}. check() drops such rows (twinkle train: check = true in the data set's table)") from error
@@ -127,7 +127,8 @@ class CanEncode:
 
     def _can_encode(self, row: Mapping[str, Any]) -> bool:
         try:
-            return bool(encode_rows(self.template, [row], add_generation_prompt=False))
+            features = self.template.batch_encode([{**row}], add_generation_prompt=False)  # type: ignore[typeddict-item]
+            return not all(map(_is_empty, features))
         except Exception as error:  # noqa: BLE001  # "cannot be encoded" is the question; the reason is logged by check()
             self.refused.append(f"{type(error).__name__}: {error}")
             return False

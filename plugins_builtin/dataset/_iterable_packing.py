@@ -49,7 +49,7 @@ class IterablePackingDataset(IterableDataset):
     @remote_function(dispatch="all")
     def encode(self, add_generation_prompt: bool = False, **options: Any) -> None:
         """See :meth:`Dataset.encode`."""
-        refuse_split(self._require_template("encode"), self)
+        refuse_split(self._require_template("encode"), self, "'left', 'right', 'delete' or 'raise'")
         super().encode(add_generation_prompt, **options)
 
     @remote_function(dispatch="all")

@@ -34,7 +34,7 @@ class LazyDataset(Dataset):
     def encode(self, add_generation_prompt: bool = False, **options: Any) -> None:
         """From now on rows come encoded. ``options`` (of ``datasets.Dataset.map``) have nothing to do here."""
         check_options("map", options)
-        refuse_split(self._require_template("encode"), self)
+        refuse_split(self._require_template("encode"), self, "'left', 'right' or 'raise'")
         self._add_generation_prompt = add_generation_prompt
 
     @remote_function(dispatch="all")
@@ -58,7 +58,10 @@ class LazyDataset(Dataset):
             missing = sorted(set(range(len(rows))) - {number for number, _ in encoded})
             if not missing:
                 raise InvalidArgument(f"{type(template).__name__} made several samples of one row, which a LazyDataset cannot hold")
-            raise InvalidData(f"row {indices[missing[0]]} of {self.title} encodes to nothing")
+            raise InvalidData(
+                f"row {indices[missing[0]]} of {self.title} encodes to nothing, as truncation_strategy='delete' makes of a row that is too "
+                "long: a DataLoader takes another in its place, and a Dataset drops it when it encodes"
+            )
         return [{**row, **columns} for row, (_, columns) in zip(rows, encoded, strict=True)]
 
     @remote_function()

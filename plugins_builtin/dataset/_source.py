@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from twinkle.core.errors import InvalidArgument, InvalidData
 from twinkle.core.repository_files import repository_folder
 from twinkle.core.runtime.context import current
 from twinkle.core.suggestion import did_you_mean
+from twinkle.plugins_builtin.dataset._encoding_error import encoding_error
 from twinkle.plugins_builtin.dataset._json_error import json_error
 from twinkle.plugins_builtin.dataset._meta import DatasetMeta
 
@@ -52,6 +54,15 @@ class LoadOptions:
     """Processes that read files."""
     revision: str | None = None
     """Revision of a hub's repository."""
+
+    def __post_init__(self) -> None:
+        check_num_proc(self.num_proc)
+
+
+def check_num_proc(num_proc: object) -> None:
+    """Raises InvalidArgument where ``num_proc`` is no number of processes."""
+    if num_proc is not None and (type(num_proc) is not int or num_proc < 1):
+        raise InvalidArgument(f"num_proc: expected 1 or more processes, or None for this one alone, got {num_proc!r}")
 
 
 def cache_folder() -> Path:
@@ -145,10 +156,22 @@ def _holds_text(lines: pa.ChunkedArray) -> Any:
 
 
 def told_by_line(rows: Iterator[dict[str, Any]], files: Sequence[Path]) -> Iterator[dict[str, Any]]:
-    """``rows`` of a stream; a line of ``files`` that cannot be parsed is told as :func:`load_rows` does."""
+    """``rows``; a line of ``files`` that cannot be parsed is told as :func:`load_rows` does."""
     try:
         yield from rows
     except (pa.ArrowException, ValueError) as error:
+        found = _broken_line(files)
+        if found is None:
+            raise
+        raise found from error
+
+
+@contextmanager
+def undecodable_line_told(files: Sequence[Path]) -> Iterator[None]:
+    """Where bytes turn out not to be UTF-8, names the line: Arrow's JSON reader takes them as they are, and reading a row fails."""
+    try:
+        yield
+    except UnicodeDecodeError as error:
         found = _broken_line(files)
         if found is None:
             raise
@@ -161,8 +184,14 @@ def _file_error(files: Sequence[Path], error: Exception) -> InvalidData:
 
 
 def _broken_line(files: Sequence[Path]) -> InvalidData | None:
-    errors = (json_error(path) for path in files if _READERS[path.suffix.lower()] is _JSON)
-    return next((error for error in errors if error is not None), None)
+    for path in files:
+        suffix = path.suffix.lower()
+        error = None if suffix == ".parquet" else encoding_error(path)
+        if error is None and _READERS[suffix] is _JSON:
+            error = json_error(path)
+        if error is not None:
+            return error
+    return None
 
 
 def find_files(meta: DatasetMeta, revision: str | None = None) -> list[Path]:

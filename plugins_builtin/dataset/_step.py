@@ -14,7 +14,7 @@ from filelock import FileLock
 from twinkle.core.errors import InvalidArgument
 from twinkle.core.signature import named_parameters
 from twinkle.core.suggestion import did_you_mean
-from twinkle.plugins_builtin.dataset._source import cache_folder
+from twinkle.plugins_builtin.dataset._source import cache_folder, check_num_proc
 
 Operation = Literal["map", "filter"]
 _METHODS: Mapping[Operation, Callable[..., Any]] = {"map": datasets.Dataset.map, "filter": datasets.Dataset.filter}
@@ -45,6 +45,7 @@ def check_options(operation: Operation, options: Mapping[str, Any]) -> None:
     for name in options:
         if name not in known:
             raise InvalidArgument(f"Dataset.{operation} does not take the argument {name!r}.{did_you_mean(name, known)}")
+    check_num_proc(options.get("num_proc"))
 
 
 def run_step(rows: Any, operation: Operation, function: Callable[..., Any], identity: Identity, options: Mapping[str, Any]) -> Any:

@@ -26,10 +26,10 @@ def capacity_of(template: object) -> int:
     return DEFAULT_CAPACITY if limit is None else limit
 
 
-def refuse_split(template: object, owner: object) -> None:
-    """Raises InvalidArgument where ``template`` would make several samples of one row."""
+def refuse_split(template: object, owner: object, instead: str) -> None:
+    """Raises InvalidArgument where ``template`` would make several samples of one row; ``instead`` are the strategies to propose."""
     if isinstance(template, _Truncating) and template.truncation_strategy == "split":
         raise InvalidArgument(
             f"{type(owner).__name__} cannot use truncation_strategy='split': a row is encoded when it is asked for, and must stay one row; "
-            "choose 'left', 'right', 'delete' or 'raise', or encode a Dataset"
+            f"choose {instead}, or encode a Dataset"
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import logging
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -258,6 +259,16 @@ def test_check_drops_what_cannot_be_encoded_and_says_why(caplog: pytest.LogCaptu
     assert [row["n"] for row in dataset] == [0, 3]
     assert "1 rows of rows in memory (train) cannot be encoded" in caplog.text
     assert "refuse this" in caplog.text
+
+
+def test_messages_show_the_columns_of_a_row_and_none_of_ours(tiny_tokenizer_folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    dataset = Dataset(DatasetMeta(data=[{"text": "a"}]))
+    dataset.set_template("Template", model_id=tiny_tokenizer_folder)
+    with pytest.raises(InvalidData, match=re.escape("this one has ['text']")):
+        dataset.encode()
+    with pytest.raises(InvalidData, match=re.escape("this one has ['text']")), caplog.at_level(logging.WARNING):
+        dataset.check()
+    assert "this one has ['text']" in caplog.text
 
 
 def test_check_of_one_data_set_leaves_the_others() -> None:

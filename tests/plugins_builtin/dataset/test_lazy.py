@@ -63,8 +63,9 @@ def test_splitting_rows_is_refused() -> None:
     with pytest.raises(InvalidArgument, match="several samples of one row"):
         dataset[1]
     template.truncation_strategy = "split"  # type: ignore[attr-defined]
-    with pytest.raises(InvalidArgument, match="LazyDataset cannot use truncation_strategy='split'"):
+    with pytest.raises(InvalidArgument, match="LazyDataset cannot use truncation_strategy='split'") as told:
         dataset.encode()
+    assert "'delete'" not in str(told.value)  # on access there is nothing to delete a row from
 
 
 def test_the_generation_prompt_is_handed_on() -> None:

@@ -12,6 +12,7 @@ import datasets
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
+from word_template import WordTemplate
 
 from twinkle.core.errors import HubUnavailable, InvalidArgument, InvalidData
 from twinkle.core.runtime.context import ProcessContext
@@ -235,3 +236,46 @@ def test_a_text_file_of_blank_lines_holds_no_rows(tmp_path: Path) -> None:
     path.write_text("\n \n\n", encoding="utf-8")
     with pytest.raises(InvalidData, match=r"corpus\.txt \(train\) holds no rows"):
         Dataset(str(path))
+
+
+@pytest.mark.parametrize("dataset_class", [Dataset, IterableDataset])
+@pytest.mark.parametrize(
+    ("name", "text", "line"),
+    [
+        ("a.jsonl", '{"text": "ok"}\n{"text": "caf\xe9 bar"}\n', 2),
+        ("a.json", '[{"text": "ok"},\n{"text": "caf\xe9"}]', 2),
+        ("a.txt", "ok\nok\ncaf\xe9\n", 3),
+        ("a.csv", "text\nok\ncaf\xe9\n", 3),
+    ],
+)
+def test_a_line_that_is_not_utf8_is_named(dataset_class: type[Dataset], name: str, text: str, line: int, tmp_path: Path) -> None:
+    path = tmp_path / name
+    path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(InvalidData, match=rf"{name}, line {line} is not UTF-8: byte 0xe9 after .*caf"):
+        list(dataset_class(str(path)))
+
+
+def test_a_line_that_is_not_utf8_is_named_wherever_its_row_is_first_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_bytes('{"text": "caf\xe9 bar"}\n'.encode("latin-1"))
+    for read in (lambda d: d[0], lambda d: d.fetch([0]), lambda d: d.map(lambda row: row), lambda d: d.filter(lambda row: True)):
+        with pytest.raises(InvalidData, match=r"a\.jsonl, line 1 is not UTF-8"):
+            read(Dataset(str(path)))
+    dataset = Dataset(str(path))
+    dataset.set_template(WordTemplate())
+    with pytest.raises(InvalidData, match=r"a\.jsonl, line 1 is not UTF-8"):
+        dataset.encode()
+
+
+@pytest.mark.parametrize("num_proc", ["2", 0, -1, True, 1.5])
+def test_a_number_of_processes_that_is_none_is_refused(num_proc: Any, tmp_path: Path) -> None:
+    path = write_jsonl(tmp_path / "a.jsonl")
+    dataset = Dataset(str(path))
+    dataset.set_template(WordTemplate())
+    for call in (
+        lambda: Dataset(str(path), num_proc=num_proc),
+        lambda: dataset.encode(num_proc=num_proc),
+        lambda: dataset.map(str, num_proc=num_proc),
+    ):
+        with pytest.raises(InvalidArgument, match="num_proc: expected 1 or more processes"):
+            call()
