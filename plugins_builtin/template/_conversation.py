@@ -163,8 +163,10 @@ def is_empty_turn(message: Mapping[str, Any]) -> bool:
     return message["role"] == "assistant" and not any(message.get(key) for key in ("content", "tool_calls", "reasoning_content"))
 
 
-def excerpt(row: Mapping[str, Any]) -> str:
+def excerpt(row: object) -> str:
     """How a row begins, to find it by: the first words of its text or of its first user turn; "" where there are none."""
+    if not isinstance(row, Mapping):
+        return ""
     if isinstance(row.get("text"), str):
         return _shown(row["text"], 48)
     messages = row.get("messages")

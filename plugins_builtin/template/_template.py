@@ -101,8 +101,14 @@ class Template:
         """The feature of one row; the row's other columns travel along. See :meth:`batch_encode`.
 
         Raises:
+            InvalidArgument: several rows, or no row at all.
             InvalidData: a row that cannot be encoded, or that the truncation strategy makes into several or none.
         """
+        given: object = trajectory
+        if not isinstance(given, Mapping):
+            raise InvalidArgument(
+                f"encode: expected one row, a mapping with {self._expected_columns}, got {type(given).__name__}; batch_encode takes several"
+            )
         features = self.batch_encode([trajectory], add_generation_prompt)
         if len(features) != 1:
             raise InvalidData(
@@ -156,8 +162,13 @@ class Template:
                 prepared.append(self._samples(row, add_generation_prompt))
             except InvalidData as error:
                 prepared.append(_named(error, index, len(rows), row))
-        wanted = [sample for samples in prepared if not isinstance(samples, InvalidData) for sample in samples]
-        encoded = iter(self._encoder.encode([sample.text for sample in wanted], [sample.trained or [] for sample in wanted]))
+        try:
+            encoded = iter(self._tokens(prepared))
+        except (TypeError, UnicodeEncodeError):  # what a tokenizer raises on half a surrogate pair; of anything else it comes again
+            for index, samples in enumerate(prepared):
+                if not isinstance(samples, InvalidData) and (reason := _no_utf8(samples)) is not None:
+                    prepared[index] = _named(reason, index, len(rows), rows[index])
+            encoded = iter(self._tokens(prepared))
         outcomes: list[list[Feature] | InvalidData] = []
         for index, samples in enumerate(prepared):
             if isinstance(samples, InvalidData):
@@ -170,8 +181,15 @@ class Template:
                 outcomes.append(_named(error, index, len(rows), rows[index]))
         return outcomes
 
+    def _tokens(self, prepared: Sequence[list[_Sample] | InvalidData]) -> list[Tokens]:
+        wanted = [sample for samples in prepared if not isinstance(samples, InvalidData) for sample in samples]
+        return self._encoder.encode([sample.text for sample in wanted], [sample.trained or [] for sample in wanted])
+
     def _samples(self, row: Row, add_generation_prompt: bool) -> list[_Sample]:
         """What is to be encoded of a row: itself, or each trajectory among its columns."""
+        given: object = row
+        if not isinstance(given, Mapping):
+            raise InvalidData(f"expected a mapping with {self._expected_columns}, got {type(given).__name__}")
         if any(name in row for name in self._sample_columns):
             return [self._sample(None, row, add_generation_prompt)]
         nested = [
@@ -179,12 +197,14 @@ class Template:
         ]
         if not nested:
             plain = " (plain 'text' is for pretraining, with use_chat_template=False)" if "text" in row else ""
-            raise InvalidData(
-                f"a row needs {' or '.join(map(repr, self._sample_columns))}, or columns that have them; this one has {sorted(row)}{plain}"
-            )
+            raise InvalidData(f"a row needs {self._expected_columns}, or columns that have them; this one has {sorted(row)}{plain}")
         if self.truncation_strategy == "split":
             raise InvalidData("truncation_strategy='split' would tear apart the trajectories of a row: choose another for such rows")
         return [self._sample(name, value, add_generation_prompt) for name, value in nested]
+
+    @property
+    def _expected_columns(self) -> str:
+        return " or ".join(map(repr, self._sample_columns))
 
     def _sample(self, column: str | None, trajectory: Row, add_generation_prompt: bool) -> _Sample:
         if not self.use_chat_template:
@@ -330,7 +350,7 @@ def _feature(ids: list[int], trained: Iterable[Span]) -> Feature:
 def _plain_text(trajectory: Row) -> str:
     """The text of a pretraining row."""
     text = trajectory.get("text")
-    if text is None:
+    if text is None and ("text" not in trajectory or trajectory.get("messages") is not None):
         messages = normal_messages(trajectory.get("messages"))
         if [message["role"] for message in messages] != ["user"]:
             raise InvalidData(
@@ -341,6 +361,20 @@ def _plain_text(trajectory: Row) -> str:
     if not isinstance(text, str) or not text:
         raise InvalidData(f"'text' must be text that is not empty, got {text!r}")
     return text
+
+
+def _no_utf8(samples: Iterable[_Sample]) -> InvalidData | None:
+    """Why a text cannot be handed to a tokenizer; None where it can."""
+    for sample in samples:
+        try:
+            sample.text.encode("utf-8")
+        except UnicodeEncodeError as error:
+            half = error.object[error.start]
+            return InvalidData(
+                f"the text holds {half!r}, half of a surrogate pair, which is no character and has no UTF-8: replace it in a preprocessor, "
+                "by text.encode('utf-8', 'replace').decode()"
+            )
+    return None
 
 
 def _unless_error(outcomes: Sequence[list[Feature] | InvalidData]) -> list[list[Feature]]:

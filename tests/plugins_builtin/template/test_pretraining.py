@@ -80,3 +80,17 @@ def test_plain_text_for_a_chat_template_is_refused(tiny: Callable[..., Template]
     row: Any = {"text": TEXT}
     with pytest.raises(InvalidData, match=r"needs 'messages'.*use_chat_template=False"):
         tiny().encode(row)
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"text": None}, "'text' must be text that is not empty, got None"),
+        ({"text": None, "messages": None}, "'text' must be text that is not empty, got None"),
+        ({"messages": None}, "'messages' must be a list"),
+        ({"text": "half \ud800"}, "half of a surrogate pair"),
+    ],
+)
+def test_a_row_without_text_is_told_by_the_column_that_it_has(row: Any, message: str, tiny: Callable[..., Template]) -> None:
+    with pytest.raises(InvalidData, match=message):
+        tiny(use_chat_template=False).encode(row)

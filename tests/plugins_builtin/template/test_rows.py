@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from twinkle.core.errors import HubUnavailable, InvalidData
+from twinkle.core.errors import HubUnavailable, InvalidArgument, InvalidData
 from twinkle.core.runtime.context import ProcessContext, use_context
 from twinkle.core.settings import Settings
 from twinkle.template import Template
@@ -141,3 +141,26 @@ def test_a_model_id_is_looked_up_in_the_mirror(tiny_tokenizer_folder: Path, tmp_
         assert template.is_mm is False
         with pytest.raises(HubUnavailable):
             Template("ms://Qwen/other")
+
+
+@pytest.mark.parametrize("given", [[chat("Who?", "I")], "Who?", None])
+def test_encode_takes_one_row(given: Any, tiny: Callable[..., Template]) -> None:
+    with pytest.raises(InvalidArgument, match=f"expected one row, a mapping with 'messages', got {type(given).__name__}; batch_encode"):
+        tiny().encode(given)
+
+
+def test_a_row_that_is_no_mapping_is_named(tiny: Callable[..., Template]) -> None:
+    rows: Any = [chat("Who?", "I"), "What?"]
+    with pytest.raises(InvalidData, match="row 1 of this batch of 2: expected a mapping with 'messages', got str"):
+        tiny().batch_encode(rows)
+    assert tiny().batch_check(rows) == [rows[0], None]
+
+
+@pytest.mark.parametrize("broken", [chat("Who? \ud800", "I"), chat("Who?", "I\udc00")])
+def test_half_a_surrogate_pair_is_named_with_its_row(broken: Any, tiny: Callable[..., Template]) -> None:
+    rows: Any = [chat("Who?", "I"), broken, chat("What?", "It")]
+    with pytest.raises(InvalidData, match=r"row 1 of this batch of 3 .*: the text holds .*half of a surrogate pair"):
+        tiny().batch_encode(rows)
+    with pytest.raises(InvalidData, match=r"this row .*half of a surrogate pair"):
+        tiny().encode(broken)
+    assert tiny().batch_check(rows) == [rows[0], None, rows[2]]
