@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from twinkle.kernels.linear_logprob import TokenDistribution, linear_logprob
+from twinkle.kernels.linear_logprob import TokenDistribution, check_temperature, linear_logprob
 from twinkle.plugins_builtin.model.transformers._output_projection import hidden_states_as_logits
 from twinkle.plugins_builtin.model.transformers._varlen_attention import AttentionPlan
 from twinkle.plugins_builtin.processor._deferred import Deferred
@@ -97,7 +97,11 @@ def run_forward(
 
     Only labelled positions go through the output projection, and where it is separable (``projection``) only some of them at a time, unless
     all logits are asked for.
+
+    Raises:
+        InvalidArgument: a temperature that is not a finite number above 0.
     """
+    check_temperature(temperature)
     if attention == "padded":
         outputs = _padded_outputs(model, batch)
         logits_TV = outputs["logits"].flatten(0, 1).index_select(0, batch.padded_index)

@@ -12,6 +12,7 @@ from tiny_training import lora, make_tiny, sample
 from torch.nn.functional import cross_entropy
 from transformers import CohereConfig, Gemma2Config, Gemma2ForCausalLM, GraniteConfig, PretrainedConfig, Qwen3Config
 
+from twinkle.core.errors import InvalidArgument
 from twinkle.model import TransformersModel
 
 SMALL: dict[str, Any] = {
@@ -98,3 +99,11 @@ def test_a_cap_is_seen_though_all_logits_are_zero_at_first(tmp_path: Path) -> No
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny Qwen3."""
     return make_tiny(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.mark.parametrize("temperature", [0.0, -1.0, float("nan")])
+@pytest.mark.parametrize("name", ["plain", "capped"])
+def test_a_temperature_that_is_none_is_refused_however_logits_are_made(name: str, temperature: float) -> None:
+    model = TransformersModel(config=CONFIGS[name][0], mixed_precision="no", attn_implementation="eager")
+    with pytest.raises(InvalidArgument, match="temperature: expected a finite number above 0"):
+        model.forward_only(inputs=[sample(9, 0)], temperature=temperature)
