@@ -12,6 +12,8 @@ import pytest
 
 from twinkle.cli.argument_check import check_written_arguments
 from twinkle.core.errors import InvalidArgument
+from twinkle.core.runtime.context import ProcessContext
+from twinkle.core.signature import named_parameters
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -84,3 +86,14 @@ def test_of_keywords_that_are_passed_on_undeclared_only_a_near_miss_is_told() ->
     check_written_arguments(Open, {"warmup": 3, "rate": "x"}, "part 'p'")
     with pytest.raises(InvalidArgument, match="Did you mean 'learning_rate'"):
         check_written_arguments(Open, {"learnin_rate": 3}, "part 'p'")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["model", "template", "preprocessor", "patch", "loss", "metric", "optimizer", "lr_scheduler", "tracker"])
+def test_the_defaults_of_every_built_in_part_pass(kind: str, context: ProcessContext) -> None:
+    registry = context.registry
+    classes = [found for name in {c.name for c in registry.components(kind)} if isinstance(found := registry.resolve(kind, name).cls, type)]
+    assert classes
+    for cls in classes:
+        defaults = {name: p.default for name, p in named_parameters(cls).items() if p.default is not p.empty}
+        check_written_arguments(cls, defaults, f"{kind} {cls.__name__!r}")
