@@ -51,7 +51,10 @@ def loss_terms(result: Any, batch: FlatBatch, name: str) -> tuple[LossTerm, ...]
     if domain not in _DOMAINS:
         raise ContractViolation(f"loss {name!r}: its domain must be one of {_DOMAINS}, got {domain!r}")
     if not total.requires_grad and torch.is_grad_enabled():
-        raise ContractViolation(f"loss {name!r} has no gradient: it must be computed from the outputs, not from detached values")
+        raise ContractViolation(
+            f"loss {name!r} has no gradient: it must be computed from the outputs, not from detached values; or it is, and the outputs "
+            "have none themselves, because a patch or a kernel in the model cuts it off, or because nothing in the model is trained"
+        )
     if not _is_zero(result.get("num_tokens", 0)):
         return (LossTerm(total, _denominator(result["num_tokens"], total.device), domain),)
     weight = result.get("mean_over", {"token": batch.num_trained_tokens, "sequence": batch.num_sequences, "batch": 1}[domain])

@@ -25,6 +25,7 @@ from twinkle.core.repository_files import repository_folder
 from twinkle.core.resolved import Resolved
 from twinkle.core.runtime.context import current
 from twinkle.core.runtime.remote import remote_class, remote_function
+from twinkle.core.signature import named_parameters
 from twinkle.core.suggestion import did_you_mean
 from twinkle.plugins_builtin.model._loss_term import mean_of
 from twinkle.plugins_builtin.model._step_engine import StepEngine, check_clipping
@@ -90,13 +91,15 @@ class TransformersModel:
             from_pretrained: more of ``from_pretrained``: ``dtype`` (float32 without), ``attn_implementation`` ...
 
         Raises:
-            InvalidArgument: neither ``model_id`` nor ``config``, or an unknown precision.
+            InvalidArgument: neither ``model_id`` nor ``config``, an unknown precision, a memory that is no number of bytes, or an argument
+                that transformers does not take either.
         """
         if mixed_precision not in _AUTOCAST:
             raise InvalidArgument(f"mixed_precision: expected one of {sorted(_AUTOCAST)}, got {mixed_precision!r}")
+        _check_memory(activation_memory_bytes)
         settings = current().settings
         device = choose_device(settings).torch_device(max(settings.local_rank, 0))
-        base = load_model(model_cls, model_id, config, device, from_pretrained)
+        base = load_model(model_cls, model_id, config, device, from_pretrained, named_parameters(type(self)))
         self.model: PreTrainedModel | PeftModel = base
         self.model_id = str(model_id) if model_id is not None else type(base).__name__
         self.tokenizer_id = self.model_id
@@ -621,6 +624,15 @@ class TransformersModel:
         if group.template is None and self._has_tokenizer:
             self.set_template("Template", adapter_name=group.adapter_name)
         return group.template
+
+
+def _check_memory(num_bytes: object) -> None:
+    if num_bytes is None or (isinstance(num_bytes, int) and not isinstance(num_bytes, bool) and num_bytes >= 0):
+        return
+    raise InvalidArgument(
+        "activation_memory_bytes: expected a whole number of bytes (8 GB is 8 * 10**9; 0 recomputes every layer), or None for what is free "
+        f"on the device; got {num_bytes!r}"
+    )
 
 
 def _check_optimizer(group: OptimizerGroup) -> None:

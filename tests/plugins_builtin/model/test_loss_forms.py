@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from peft import LoraConfig
 from tiny_training import sample
 from transformers import AutoModelForCausalLM, Qwen3MoeConfig
 
@@ -276,6 +277,16 @@ def test_a_loss_that_returns_something_else_is_told(folder: Path, loss: Any, mes
     model = TransformersModel(model_id=folder, mixed_precision="no")
     model.set_loss(loss)
     with pytest.raises(ContractViolation, match=f"loss '.*lambda.*'.*{message}"):
+        model.forward_backward(inputs=SAMPLES)
+
+
+def test_a_layer_that_cuts_the_gradient_is_not_blamed_on_the_loss_alone(folder: Path) -> None:
+    model = TransformersModel(model_id=folder, mixed_precision="no")
+    model.add_adapter_to_model("default", LoraConfig(target_modules="all-linear"))
+    model._base.model.norm.register_forward_hook(lambda module, arguments, output: output.detach())
+    with pytest.raises(
+        ContractViolation, match=r"loss 'cross_entropy' has no gradient: .* or it is, and .* a patch or a kernel .* cuts it off"
+    ):
         model.forward_backward(inputs=SAMPLES)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from tiny_training import make_tiny, sample
+from transformers import AutoConfig
 
 from twinkle.core.errors import InvalidArgument, InvalidData, UnknownComponent
 from twinkle.model import TransformersModel
@@ -60,6 +61,60 @@ def bare(tmp_path: Path) -> TransformersModel:
 def test_a_call_that_cannot_be_is_told(model: TransformersModel, call: Call, message: str) -> None:
     with pytest.raises(InvalidArgument, match=message):
         call(model)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"mixed_percision": "no"}, "takes the argument 'mixed_percision', .* Did you mean 'mixed_precision'"),
+        ({"attn_implementaton": "eager"}, "'attn_implementaton', .* Did you mean 'attn_implementation'"),
+        ({"activation_memory_bytes": "8GB"}, r"activation_memory_bytes: expected a whole number of bytes \(8 GB is 8 .*; got '8GB'"),
+        ({"activation_memory_bytes": -3}, "activation_memory_bytes: .*; got -3"),
+        ({"activation_memory_bytes": 1.5}, "activation_memory_bytes: .*; got 1.5"),
+        ({"activation_memory_bytes": True}, "activation_memory_bytes: .*; got True"),
+    ],
+)
+@pytest.mark.parametrize("form", ["model_id", "config", "class"])
+def test_an_argument_of_the_model_that_cannot_be_is_told(folder: Path, form: str, arguments: dict[str, Any], message: str) -> None:
+    config = AutoConfig.from_pretrained(folder)
+    source: dict[str, Any] = {"model_id": folder} if form == "model_id" else {"config": config}
+    if form == "class":
+        source["model_cls"] = "Qwen3ForCausalLM"
+    with pytest.raises(InvalidArgument, match=message):
+        TransformersModel(**source, **arguments)
+
+
+def test_what_transformers_takes_is_taken(folder: Path) -> None:
+    """Its own arguments, and fields of the configuration. Another error of a constructor stays what it is."""
+    model = TransformersModel(model_id=folder, attn_implementation="eager", rms_norm_eps=0.5, use_safetensors=True)
+    assert (model.model.config._attn_implementation, model.model.config.rms_norm_eps) == ("eager", 0.5)
+
+    by_class = TransformersModel(model_cls="Qwen3ForCausalLM", config=AutoConfig.from_pretrained(folder), attn_implementation="eager")
+    assert by_class.model.config._attn_implementation == "eager"
+
+    class Broken:
+        def __init__(self, config: Any, **options: Any) -> None:
+            len(config)
+
+    with pytest.raises(TypeError, match="has no len"):
+        TransformersModel(model_cls=Broken, config=AutoConfig.from_pretrained(folder), attn_implementation="eager")
+
+
+@pytest.mark.parametrize("method", ["forward", "forward_only", "forward_backward"])
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        ("hello", "got str"),
+        (None, "got NoneType"),
+        (5, "got int"),
+        (torch.tensor([1, 2]), "got Tensor"),
+        ([1, 2], "sample 0 is of type int"),
+        ([SAMPLES[0], "hello"], "sample 1 is of type str"),
+    ],
+)
+def test_inputs_of_another_kind_are_told(model: TransformersModel, method: str, inputs: Any, message: str) -> None:
+    with pytest.raises(InvalidArgument, match=f"inputs: expected encoded samples or trajectories .*{message}"):
+        getattr(model, method)(inputs=inputs)
 
 
 def test_a_schedule_without_its_arguments_is_told(model: TransformersModel) -> None:
