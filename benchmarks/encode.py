@@ -1,11 +1,13 @@
 """Chat rows to token ids and labels: the template alone beside the bare tokenizer, and a whole data set beside what others do with it.
 
 ``encode_batch`` is the floor of the template: it gets the texts rendered and makes no labels. ``map`` is that of the package datasets with
-transformers' ``apply_chat_template``, a row at a time as its documents show, and makes no labels either. Text is the help of Python
-itself, in prose and code; the tokenizer is Qwen3's own.
+transformers' ``apply_chat_template``, a row at a time as its documents show; "map, batched" hands it a thousand rows at once. Neither makes
+labels. Text is the help of Python itself, in prose and code; the tokenizer is Qwen3's own.
 
-Before they encode anything, both others hash the tokenizer, for a cache that nobody asked for: as long as a thousand short rows take. They
-are told a fingerprint, so that a few rows show what many would; the case of one row shows what a call costs as it is usually written.
+Before they encode anything, both others hash the tokenizer, for a cache: as long as a thousand short rows take. Of rows in memory nobody
+keeps a result, so there they are told a fingerprint, and a few rows show what many would; the case of one row in memory shows what a call
+costs as it is usually written. Rows in files are encoded with the caches that each has by default, which are emptied before each call: all
+sides then hash their tokenizer, ours too, and write what they made.
 """
 
 from __future__ import annotations
@@ -13,10 +15,12 @@ from __future__ import annotations
 import json
 import random
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from pydoc_data.topics import topics
+from shutil import rmtree
 from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 from typing import Any
@@ -26,6 +30,7 @@ import datasets
 from benchmarks.bench import OURS, Case, Count, Goal, Size, Variant, Work, timed
 from benchmarks.sidecar import SideCar, peer_folder
 from tests.qwen_tokenizer_folder import QWEN3_TEMPLATE, make_qwen_tokenizer
+from twinkle.core.runtime.context import ProcessContext, current, use_context
 from twinkle.core.types import IGNORE_INDEX
 from twinkle.dataset import Dataset, DatasetMeta
 from twinkle.template import Template
@@ -39,6 +44,7 @@ SHAPES: dict[Size, tuple[tuple[int, int, int], ...]] = {
 """Questions of a row, characters of each question and answer (four to a token, about), and rows."""
 KIT_GOALS = {1: 4.0, 4: 4.0, 10: 12.0}
 """Times as fast as twinkle-kit, by turns: it encodes 1 + 2 k prefixes of a row with k turns."""
+MAP, BATCHED = "map", "map, batched"
 
 
 def cases(size: Size) -> Iterator[Case]:
@@ -54,6 +60,7 @@ def cases(size: Size) -> Iterator[Case]:
             kit = stack.enter_context(SideCar("twinkle_kit_encode", packages))
             kit.call("load", folder=str(folder))
         yield call_case(template, kit, folder)
+        yield from file_case("data set, 1 row in a file", template, ONE_ROW)
         for num_turns, num_characters, num_rows in SHAPES[size]:
             rows = make_rows(num_turns, num_characters, num_rows)
             tokens = sum(feature["length"] for feature in template.batch_encode(rows))
@@ -61,6 +68,8 @@ def cases(size: Size) -> Iterator[Case]:
             yield template_case(name, template, rows, tokens)
             give(kit, rows, folder, new_fingerprint="encoded")
             yield dataset_case(name, template, rows, tokens, kit, KIT_GOALS[num_turns])
+            if num_turns == 1:
+                yield from file_case(f"data set in a file, {name}", template, rows)
 
 
 def make_rows(num_turns: int, num_characters: int, num_rows: int) -> list[Any]:
@@ -75,6 +84,9 @@ def make_rows(num_turns: int, num_characters: int, num_rows: int) -> list[Any]:
     system = {"role": "system", "content": "You are a helpful assistant."}
     turns = [[{"role": role, "content": piece()} for _ in range(num_turns) for role in ("user", "assistant")] for _ in range(num_rows)]
     return [{"messages": [system, *messages]} for messages in turns]
+
+
+ONE_ROW = make_rows(1, 100, 1)
 
 
 def template_case(name: str, template: Template, rows: Sequence[Any], tokens: int) -> Case:
@@ -135,16 +147,23 @@ def give(kit: SideCar | None, rows: Sequence[Any], folder: Path, new_fingerprint
 
 def call_case(template: Template, kit: SideCar | None, folder: Path) -> Case:
     """One row, so that all is what a call costs whatever the rows."""
-    rows = make_rows(1, 100, 1)
-    source = datasets.Dataset.from_list(rows)
-    give(kit, rows, folder, new_fingerprint=None)
+    source = datasets.Dataset.from_list(ONE_ROW)
+    give(kit, ONE_ROW, folder, new_fingerprint=None)
+    ways = {
+        MAP: lambda: mapped(source, template.tokenizer, new_fingerprint=None),
+        BATCHED: lambda: mapped(source, template.tokenizer, new_fingerprint=None, batched=True),
+    }
     variants: dict[str, Variant] = {
         OURS: timed(lambda: encoded_by_us(source, template)),
-        "map": timed(lambda: mapped(source, template.tokenizer, new_fingerprint=None)),
+        **{way: timed(call) for way, call in ways.items()},
     }
     if kit is not None:
         variants["twinkle-kit"] = kit.step
-    return Case(name="data set, 1 row as usually written", variants=variants, check=lambda: None)
+    return Case(
+        name="data set, 1 row in memory",
+        variants=variants,
+        check=lambda: check_features(list(encoded_by_us(source, template)), ONE_ROW, template.tokenizer, ways, kit),
+    )
 
 
 def encoded_by_us(source: datasets.Dataset, template: Template) -> Dataset:
@@ -155,42 +174,119 @@ def encoded_by_us(source: datasets.Dataset, template: Template) -> Dataset:
     return encoded
 
 
-def mapped(source: datasets.Dataset, tokenizer: Any, new_fingerprint: str | None) -> datasets.Dataset:
-    """``source`` with ids."""
+def ids_by_transformers(tokenizer: Any) -> Callable[[Mapping[str, Any]], Any]:
+    """A row to its ids; or columns of many rows to columns of ids."""
 
-    def encode(row: dict[str, Any]) -> Any:
-        return tokenizer.apply_chat_template(row["messages"], return_dict=True)
+    def encode(rows: Mapping[str, Any]) -> Any:
+        return tokenizer.apply_chat_template(rows["messages"], return_dict=True)
 
-    return source.map(encode, load_from_cache_file=False, new_fingerprint=new_fingerprint)
+    return encode
+
+
+def mapped(source: datasets.Dataset, tokenizer: Any, new_fingerprint: str | None, *, batched: bool = False) -> datasets.Dataset:
+    """``source`` with ids, which are not kept."""
+    return source.map(ids_by_transformers(tokenizer), batched=batched, load_from_cache_file=False, new_fingerprint=new_fingerprint)
 
 
 def dataset_case(name: str, template: Template, rows: Sequence[Any], tokens: int, kit: SideCar | None, kit_goal: float) -> Case:
     """A data set in memory to one with features, columns written to Arrow on every side."""
     source = datasets.Dataset.from_list(list(rows))
-    tokenizer = template.tokenizer
-
-    def check() -> None:
-        features = list(encoded_by_us(source, template))
-        theirs = mapped(source, tokenizer, new_fingerprint="encoded")
-        assert theirs["input_ids"] == [row["input_ids"] for row in features], "ours and map give different ids"
-        labels = [labels_by_transformers(row["messages"], tokenizer) for row in rows]
-        assert [row["labels"] for row in features] == labels, "ours and transformers' mask of the assistant give different labels"
-        if kit is not None:
-            check_kit(kit, features[:2])
-
+    ways = {
+        MAP: lambda: mapped(source, template.tokenizer, new_fingerprint="encoded"),
+        BATCHED: lambda: mapped(source, template.tokenizer, new_fingerprint="encoded", batched=True),
+    }
     variants: dict[str, Variant] = {
         OURS: timed(lambda: encoded_by_us(source, template)),
-        "map": timed(lambda: mapped(source, tokenizer, new_fingerprint="encoded")),
+        **{way: timed(call) for way, call in ways.items()},
     }
     if kit is not None:
         variants["twinkle-kit"] = kit.step
     return Case(
         name=f"data set, {name}",
         variants=variants,
-        check=check,
-        goals=[Goal(peer="map", at_least=1.3), Goal(peer="twinkle-kit", at_least=kit_goal)],
+        check=lambda: check_features(list(encoded_by_us(source, template)), rows, template.tokenizer, ways, kit),
+        goals=[Goal(peer=MAP, at_least=1.3), Goal(peer="twinkle-kit", at_least=kit_goal)],
         work=Work(tokens=tokens),
     )
+
+
+class SavedRows:
+    """Rows in a file, and what was made of them there: by ``datasets`` beside the file, by ours in a home of its own."""
+
+    def __init__(self, folder: Path, rows: Sequence[Any]) -> None:
+        datasets.Dataset.from_list(list(rows)).save_to_disk(folder / "rows")
+        self.source = datasets.load_from_disk(folder / "rows")
+        self._home = folder / "home"
+        self._context = ProcessContext.fresh(replace(current().settings, home=self._home))
+
+    def encoded_by_us(self, template: Template) -> Dataset:
+        """With features, by defaults."""
+        with use_context(self._context):
+            return encoded_by_us(self.source, template)
+
+    def mapped(self, tokenizer: Any, *, batched: bool) -> datasets.Dataset:
+        """With ids, by defaults."""
+        return self.source.map(ids_by_transformers(tokenizer), batched=batched)
+
+    @property
+    def kept(self) -> list[Path]:
+        """Files with results."""
+        beside = Path(self.source.cache_files[0]["filename"]).parent.glob("cache-*")
+        return sorted([*beside, *self._home.rglob("*.arrow")])
+
+    def forget(self) -> None:
+        """So that the next call encodes."""
+        self.source.cleanup_cache_files()
+        if self._home.exists():
+            rmtree(self._home)
+
+    def afresh(self, call: Callable[[], object]) -> Variant:
+        """``call`` as a variant that finds nothing kept."""
+
+        def run() -> float:
+            self.forget()
+            return timed(call)()
+
+        return run
+
+
+def file_case(name: str, template: Template, rows: Sequence[Any]) -> Iterator[Case]:
+    """Rows of ``save_to_disk`` with what each side does by default, results kept in files."""
+    with TemporaryDirectory() as scratch:
+        saved = SavedRows(Path(scratch), rows)
+        ways = {
+            MAP: lambda: saved.mapped(template.tokenizer, batched=False),
+            BATCHED: lambda: saved.mapped(template.tokenizer, batched=True),
+        }
+
+        everyone: dict[str, Callable[[], object]] = {OURS: lambda: saved.encoded_by_us(template), **ways}
+
+        def check() -> None:
+            for call in everyone.values():
+                saved.forget()
+                assert not saved.kept, f"a call would be answered by {saved.kept}"
+                call()
+                assert len(saved.kept) == 1, f"a result is kept by default, got {saved.kept}"
+            check_features(list(saved.encoded_by_us(template)), rows, template.tokenizer, ways, None)
+
+        yield Case(name=name, variants={way: saved.afresh(call) for way, call in everyone.items()}, check=check)
+
+
+def check_features(
+    features: Sequence[Mapping[str, Any]],
+    rows: Sequence[Any],
+    tokenizer: Any,
+    ways: Mapping[str, Callable[[], datasets.Dataset]],
+    kit: SideCar | None,
+) -> None:
+    """Ids are those of each of ``ways``, labels those of transformers' mask, and twinkle-kit's are those of :func:`check_kit`."""
+    ids = [list(feature["input_ids"]) for feature in features]
+    for way, call in ways.items():
+        assert call()["input_ids"][:] == ids, f"ours and {way} give different ids"
+    labels = [labels_by_transformers(row["messages"], tokenizer) for row in rows]
+    assert [feature["labels"] for feature in features] == labels, "ours and transformers' mask of the assistant give different labels"
+    if kit is not None:
+        check_kit(kit, features[:2])
 
 
 def labels_by_transformers(messages: Sequence[Any], tokenizer: Any) -> list[int]:
