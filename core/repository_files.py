@@ -13,6 +13,8 @@ from twinkle.core.runtime.context import current
 _EXTRAS = {"ms": "modelscope", "hf": "huggingface"}
 _PATH_BEGINNINGS = ("/", ".", "~")
 """No id of a hub begins so."""
+DATA_SUFFIXES = (".jsonl", ".json", ".csv", ".txt", ".parquet")
+"""Of the files that hold rows; an id of a data set that ends so means a file."""
 
 TOKENIZER_FILES = ("*.json", "*.jinja", "*.txt", "*.model", "*.tiktoken", "*.py")
 """What a tokenizer needs of a model's repository; weights stay where they are."""
@@ -28,7 +30,8 @@ def locate(repo_id: str | Path, repo_type: RepoType) -> Path | HubRef:
     if local.exists():
         return local
     text = str(repo_id)
-    if text.startswith(_PATH_BEGINNINGS):
+    names_file = repo_type == "dataset" and "://" not in text and local.suffix.lower() in DATA_SUFFIXES
+    if names_file or text.startswith(_PATH_BEGINNINGS):
         here = "" if local.is_absolute() else f" (from {Path.cwd()})"
         raise InvalidRef(f"{repo_type} {text!r}: there is no such file or folder{here}")
     try:

@@ -244,7 +244,7 @@ def test_a_dry_run_says_what_would_run_and_touches_nothing(config: Config, tmp_p
         ({"lora": {"r": 0}}, "lora: r: expected 1 or more, got 0"),
         ({"lora": {"dropout": 1}}, "lora: dropout: expected 0 or more and less than 1, got 1.0"),
         ({"model": "/nope/x"}, "model '/nope/x': there is no such file or folder"),
-        ({"dataset": {"id": "./nope.jsonl"}}, "dataset './nope.jsonl': there is no such file or folder"),
+        ({"dataset": {"id": "nope/nope.jsonl"}}, "dataset 'nope/nope.jsonl': there is no such file or folder"),
     ],
 )
 def test_a_typo_is_told_before_anything_is_loaded(config: Config, changed: dict[str, Any], message: str, dry_run: list[str]) -> None:

@@ -23,6 +23,13 @@ def test_a_path_that_is_not_there_is_told_as_a_path(path: str) -> None:
     assert "://" not in str(told.value)
 
 
+def test_an_id_of_a_data_set_that_ends_as_a_file_does_is_a_path() -> None:
+    with pytest.raises(InvalidRef, match=r"dataset 'data/rows\.jsonl': there is no such file or folder"):
+        locate("data/rows.jsonl", "dataset")
+    assert isinstance(locate("ms://owner/rows.jsonl", "dataset"), HubRef)
+    assert isinstance(locate("owner/rows.jsonl", "model"), HubRef)
+
+
 def test_what_is_neither_is_told_as_both() -> None:
     with pytest.raises(InvalidRef, match="'tiny' is neither an existing path nor a repository id"):
         repository_folder("tiny", "model")

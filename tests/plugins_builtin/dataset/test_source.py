@@ -15,8 +15,10 @@ import pytest
 from word_template import WordTemplate
 
 from twinkle.core.errors import HubUnavailable, InvalidArgument, InvalidData
+from twinkle.core.repository_files import DATA_SUFFIXES
 from twinkle.core.runtime.context import ProcessContext
 from twinkle.dataset import Dataset, DatasetMeta, IterableDataset
+from twinkle.plugins_builtin.dataset._source import _READERS
 
 ROWS = [{"name": "a", "n": 1}, {"name": "b", "n": 2}, {"name": "c", "n": 3}]
 
@@ -279,3 +281,7 @@ def test_a_number_of_processes_that_is_none_is_refused(num_proc: Any, tmp_path: 
     ):
         with pytest.raises(InvalidArgument, match="num_proc: expected 1 or more processes"):
             call()
+
+
+def test_files_that_can_be_read_are_those_that_an_id_may_end_as() -> None:
+    assert tuple(_READERS) == DATA_SUFFIXES
