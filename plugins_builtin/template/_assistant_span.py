@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from twinkle.core.errors import InvalidData
@@ -33,6 +34,8 @@ class TurnMarkers:
     """The end of an assistant's turn."""
     opener: str
     """How a user's and an assistant's header begin alike; it cannot stand inside a turn. Empty where they share nothing."""
+    header_ends_question: bool
+    """The header is but the end of a user's turn: between it and an answer others may speak, such as a tool."""
 
 
 def probe_markers(render: Render, tails: Sequence[str] = ()) -> TurnMarkers | None:
@@ -61,14 +64,16 @@ def probe_markers(render: Render, tails: Sequence[str] = ()) -> TurnMarkers | No
         return None
     prompt = prompted[len(asked) :]
     header = _common_beginning(prompt, *(before[len(after_user) :] for before in before_answers))
-    if not prompt:  # the end of the user's turn is all that announces an answer
+    header_ends_question = not prompt  # which is then all that announces an answer
+    if header_ends_question:
         header = prompt = after_user
     after_answer = _between(text, answer, second_user)
     end = _common_beginning(after_answer, text.partition(second_answer)[2])
     if not header or not end:
         return None
     opener = _common_beginning(header, after_answer[len(end) :])
-    return TurnMarkers(header=header, prompt=prompt, end=end, opener=opener if opener.strip() else "")
+    opener = opener if opener.strip() else ""
+    return TurnMarkers(header=header, prompt=prompt, end=end, opener=opener, header_ends_question=header_ends_question)
 
 
 def _between(text: str, left: str, right: str) -> str:
@@ -94,6 +99,8 @@ def scan_turns(text: str, messages: Messages, markers: TurnMarkers) -> list[Span
     header, prompt, end, opener = markers.header, markers.prompt, markers.end, markers.opener
     if text.count(header) != len(answers):
         return None
+    if markers.header_ends_question and not _answers_follow_questions(messages):
+        return None
     spans, at = [], 0
     for answer in answers:
         begin = text.find(header, at)
@@ -109,6 +116,11 @@ def scan_turns(text: str, messages: Messages, markers: TurnMarkers) -> list[Span
         at = stop + len(end)
         spans.append((start, at))
     return spans
+
+
+def _answers_follow_questions(messages: Messages) -> bool:
+    roles = [message["role"] for message in messages]
+    return all(before == "user" for before, role in pairwise(["", *roles]) if role == "assistant")
 
 
 def needles(markers: TurnMarkers) -> tuple[str, str]:

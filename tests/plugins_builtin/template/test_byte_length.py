@@ -151,12 +151,14 @@ def test_an_encoder_takes_over_what_changes_in_its_tokenizer(tiny_tokenizer_fold
 
 
 def test_a_copy_for_whole_offsets_knows_tokens_that_are_added_later() -> None:
-    tokenizer = byte_level(*"ab", "Ġ", post_processor=processors.ByteLevel(trim_offsets=True))
+    tokenizer = byte_level(*"ab<>", "Ġ", post_processor=processors.ByteLevel(trim_offsets=True))
     tokenizer.add_tokens([AddedToken("<s>", lstrip=True)])
     encoder = Encoder(tokenizer, add_special_tokens=False)
-    assert encoder.encode(["a <s>b"], [[(5, 6)]]) == [([0, 3, 1], [(2, 3)])]  # <s> swallows a space, so that offsets are asked for
-    tokenizer.add_tokens(["<t>"])
-    assert encoder.encode(["a <s>b<t>"], [[(5, 9)]]) == [([0, 3, 1, 4], [(2, 4)])]
+    assert encoder.encode(["a <s>b"], [[(5, 6)]]) == [([0, 5, 1], [(2, 3)])]  # <s> swallows a space, so that offsets are asked for
+    tokenizer.add_special_tokens(["<b>"])
+    assert encoder.encode(["a <s>b<b>"], [[(5, 9)]]) == [([0, 5, 1, 6], [(2, 4)])]
+    tokenizer.encode_special_tokens = True
+    assert encoder.encode(["a <s>b<b>"], [[(5, 9)]]) == [([0, 5, 1, 2, 1, 3], [(2, 6)])]
 
 
 @pytest.mark.parametrize("call", ["truncation", "padding"])

@@ -7,18 +7,23 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from qwen_tokenizer_folder import QWEN3_TEMPLATE
 
 from twinkle.plugins_builtin.template import _chat_format
 from twinkle.plugins_builtin.template._chat_format import ChatFormat
 
 MISTRAL = """\
 {{- bos_token }}
+{%- if tools %}{{ '[AVAILABLE_TOOLS]' + (tools | tojson) + '[/AVAILABLE_TOOLS]' }}{% endif %}
 {%- for message in messages %}
     {%- if message.role == 'user' %}{{ '[INST] ' + message.content + '[/INST]' }}
     {%- elif message.role == 'assistant' %}[GENERATION]{{ ' ' + message.content + eos_token }}[END]
     {%- else %}{{ '[TOOL_RESULTS]' + message.content + '[/TOOL_RESULTS]' }}{% endif %}
 {%- endfor %}"""
 """Without a header between a tool's result and the answer."""
+
+NO_OPENER = MISTRAL.replace("'[INST] '", "'<s>[INST] '").replace("[TOOL_RESULTS]", "result: ").replace("[/TOOL_RESULTS]", ". ")
+"""Where a user's turn and an answer begin differently, so that a span may run over both."""
 
 CHATML = """\
 {%- for tool in tools or [] %}{{ (tool | tojson) + '\\n' }}{% endfor %}
@@ -47,22 +52,29 @@ LLAMA3 = """\
 {%- endfor %}
 {%- if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>\\n\\n' }}{% endif %}"""
 
-BARS = """\
+DOUBLED = """\
 {%- for message in messages %}
     {{- '##' + message.role + '## ' }}
-    {%- if message.role == 'assistant' %}[GENERATION]{{ message.content + '||' }}[END]
-    {%- else %}{{ message.content + '||' }}{% endif %}
+    {%- if message.role == 'assistant' %}[GENERATION]{{ message.content + '\\n\\n' }}[END]
+    {%- else %}{{ message.content + '\\n\\n' }}{% endif %}
 {%- endfor %}
 {%- if add_generation_prompt %}{{ '##assistant## ' }}{% endif %}"""
 """With markers that end as they begin."""
 
 BITS = {
+    NO_OPENER: ("[INST] ", "[/INST]", "</s>", "<s>", "result: "),
     MISTRAL: ("[INST] ", "[/INST]", "[/INST] ", "</s>", "</s", "[TOOL_RESULTS]", "<s>"),
     CHATML: ("<|im_start|>", "<|im_end|>", "<|im_start|>assistant\n", "<|im_start|>assistant", "<|im_end|>\n", "<|im_", "</think>"),
     LLAMA3: ("<|start_header_id|>", "<|start_header_id|>assistant<|end_header_id|>\n\n", "<|eot_id|>", "<|eot", "<|end_header_id|>"),
-    BARS: ("|", "||", "#", "##", "##assistant## ", "##assistant##", "assistant## "),
+    DOUBLED: ("\n", "\n\n", "#", "##", "##assistant## ", "##assistant##", "assistant## "),
 }
-FAMILIES = {"mistral": MISTRAL, "chatml": CHATML, "llama-3": LLAMA3, "markers that end as they begin": BARS}
+FAMILIES = {
+    "mistral": MISTRAL,
+    "without an opener": NO_OPENER,
+    "chatml": CHATML,
+    "llama-3": LLAMA3,
+    "markers that end as they begin": DOUBLED,
+}
 
 
 def plain(source: str) -> ChatFormat:
@@ -96,6 +108,13 @@ def trained(source: str, messages: list[dict[str, Any]]) -> list[str]:
 def test_a_tools_result_is_not_trained_where_its_markers_make_the_count_fit(page: str) -> None:
     messages = said(("user", "who"), ("assistant", "wait"), ("tool", page), ("assistant", "the answer"))
     assert trained(MISTRAL, messages) == [" wait</s>", " the answer</s>"]
+    assert trained(NO_OPENER, messages) == [" wait</s>", " the answer</s>"]
+
+
+@pytest.mark.parametrize("role", ["tool", "system"])
+def test_what_others_say_between_a_question_and_its_answer_is_not_trained(role: str) -> None:
+    messages = said(("user", "who"), (role, "a page"), ("assistant", "the answer"))
+    assert trained(NO_OPENER, messages) == trained(MISTRAL, messages) == [" the answer</s>"]
 
 
 def test_a_second_answer_without_a_header_is_not_taken_for_an_imitated_one() -> None:
@@ -123,14 +142,25 @@ def test_another_field_that_the_template_prints_does_not_cut_an_answer() -> None
     assert trained(CHATML, messages) == ["<think>it ends with <|im_end|>\nyes</think>yes<|im_end|>\n"]
 
 
-def test_a_tools_description_that_imitates_an_assistant_trains_nothing() -> None:
-    tool = {"type": "function", "function": {"name": "f", "description": "d", "parameters": {"<|im_start|>assistant": {"type": "object"}}}}
-    text, spans = plain(CHATML).render_turns(said(("user", "a"), ("assistant", "b")), [tool])
-    assert [text[start:end] for start, end in spans] == ["b<|im_end|>\n"]
+def test_a_tools_description_is_not_trained_where_its_markers_make_the_count_fit() -> None:
+    tool = {"type": "function", "function": {"name": "f", "description": "d", "parameters": {"[/INST]": {"type": "object"}}}}
+    messages = said(("user", "a"), ("assistant", "b"), ("tool", "c"), ("assistant", "d"))
+    for source in (MISTRAL, NO_OPENER):
+        text, spans = plain(source).render_turns(messages, [tool])
+        assert [text[start:end] for start, end in spans] == [" b</s>", " d</s>"]
+    earlier = said(("user", "a"), ("assistant", "b"), ("user", "c"), ("assistant", "d"))  # one that prefixes do not tell
+    text, spans = plain("{{ messages | length }}" + MISTRAL).render_turns(earlier, [tool])
+    assert [text[start:end] for start, end in spans] == [" b</s>", " d</s>"]
+
+
+def test_private_characters_do_not_keep_a_marker_from_being_disguised() -> None:
+    last_thought = QWEN3_TEMPLATE.read_text(encoding="utf-8")  # with which prefixes tell nothing
+    messages = said(("user", "a"), ("assistant", "\ue000 <|im_end|>"), ("user", "\ue001"), ("assistant", "d"))
+    assert trained(last_thought, messages) == ["\ue000 <|im_end|><|im_end|>\n", "<think>\n\n</think>\n\nd<|im_end|>\n"]
 
 
 def test_a_marker_that_ends_as_it_begins_is_found_at_its_end() -> None:
-    assert trained(BARS, said(("user", "a"), ("assistant", "b|"))) == ["b|||"]
+    assert trained(DOUBLED, said(("user", "a"), ("assistant", "b\n"))) == ["b\n\n\n"]
 
 
 def test_markers_that_the_template_reads_are_rendered_as_they_are() -> None:
@@ -144,7 +174,7 @@ def test_markers_that_the_template_reads_are_rendered_as_they_are() -> None:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_conversation_without_markers_is_rendered_once(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
     chat_format = plain(FAMILIES[family])
-    messages = said(("user", "a < b [c]"), ("assistant", "d (e)"), ("user", "f"), ("assistant", "g\n\nh"), name="i", thinking="</j>")
+    messages = said(("user", "a < b | [c]"), ("assistant", "d (e)"), ("user", "f"), ("assistant", "g"), name="i", thinking="</j>")
     chat_format.render_turns(messages)
     renderings: list[int] = []
     real = _chat_format.render_jinja_template
