@@ -1,12 +1,13 @@
-"""Packing lengths into sequences against ``binpacking``, and reading rows in batches against the loaders of torch and twinkle-kit.
+"""Packing lengths into sequences against ``binpacking`` and TRL, reading rows in batches against torch, datasets and twinkle-kit.
 
 ``binpacking`` takes a time that grows with the square of the number of lengths, so it gets them 1,000 at a time, as published trainers
-call it. Where it is not installed, Twinkle alone is timed.
+call it. "TRL bfd" gets all of them, as we do: it is what ``strategy="bfd"`` does with lengths, without the copy of tokens that follows.
+Who is not installed is left out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from importlib.util import find_spec
 from tempfile import TemporaryDirectory
@@ -38,22 +39,27 @@ Item = tuple[int, int]
 
 def cases(size: Size) -> Iterator[Case]:
     """Each capacity, then the loader."""
-    for count in NUM_LENGTHS[size]:
-        for capacity in CAPACITIES[size]:
-            yield packing_case(count, capacity)
+    with ExitStack() as stack:
+        packages = peer_folder("trl")
+        trl = None if packages is None else stack.enter_context(SideCar("trl_pack", packages))
+        for count in NUM_LENGTHS[size]:
+            for capacity in CAPACITIES[size]:
+                yield packing_case(count, capacity, trl)
     yield from loader_cases()
 
 
-def packing_case(count: int, capacity: int) -> Case:
+def packing_case(count: int, capacity: int, trl: SideCar | None) -> Case:
     """``count`` chats into bins of ``capacity``."""
     lengths = sample_lengths(count, capacity)
     items: list[Item] = list(enumerate(lengths.tolist()))
     binpacking = packer_of_others(items, capacity)
 
+    trl_bins = None if trl is None else trl.setup(lengths=lengths.tolist(), capacity=capacity)
+
     def check() -> None:
-        packing = pack(lengths, capacity)
-        assert sorted(packing.items.tolist()) == list(range(count)), "an item is lost or packed twice"
-        assert max(int(lengths[packed].sum()) for packed in packing) <= capacity, "a bin is too full"
+        check_bins(list(pack(lengths, capacity)), lengths, capacity)
+        if trl_bins is not None:
+            check_bins(trl_bins, lengths, capacity)
 
     def counts() -> Sequence[Count]:
         judged = count >= ENOUGH_FOR_FILL
@@ -63,11 +69,15 @@ def packing_case(count: int, capacity: int) -> Case:
         ]
         if binpacking is not None:
             found.append(_fill("fill of binpacking", lengths, len(binpacking()), capacity, at_least=None))
+        if trl_bins is not None:
+            found.append(_fill("fill of TRL bfd", lengths, len(trl_bins), capacity, at_least=None))
         return found
 
     variants: dict[str, Variant] = {OURS: timed(lambda: pack(lengths, capacity))}
     if binpacking is not None:
         variants["binpacking"] = timed(binpacking)
+    if trl is not None:
+        variants["TRL bfd"] = trl.step
     return Case(
         name=f"{count:,} lengths, capacity {capacity:,}",
         variants=variants,
@@ -75,6 +85,13 @@ def packing_case(count: int, capacity: int) -> Case:
         goals=[Goal(peer="binpacking", at_least=20)],
         counts=counts,
     )
+
+
+def check_bins(bins: Sequence[Sequence[int] | NDArray[np.int64]], lengths: NDArray[np.int64], capacity: int) -> None:
+    """Each length is in one bin, and no bin is too full."""
+    items = sorted(int(item) for packed in bins for item in packed)
+    assert items == list(range(len(lengths))), "an item is lost or packed twice"
+    assert max(int(lengths[packed].sum()) for packed in bins) <= capacity, "a bin is too full"
 
 
 def packer_of_others(items: Sequence[Item], capacity: int) -> Callable[[], list[list[Item]]] | None:
@@ -107,8 +124,11 @@ def _fill(name: str, lengths: NDArray[np.int64], num_bins: int, capacity: int, *
 
 
 def loader_cases() -> Iterator[Case]:
-    """An epoch over encoded rows of a Hugging Face data set. Ours gives views of the rows' memory; lists of Python numbers, as
-    such a data set gives them to torch's loader unless it is asked for arrays, take the time of making each number."""
+    """An epoch over encoded rows of a Hugging Face data set.
+
+    Ours gives each row as arrays, copied from where Arrow holds them. Lists of Python numbers, as such a data set gives them to torch's
+    loader unless it is asked for arrays, take the time of making each number. Its own batched reads give a batch as columns of arrays.
+    """
     datasets.disable_progress_bars()
     ids = list(range(NUM_TOKENS))
     columns = {"input_ids": [ids] * NUM_ROWS, "labels": [ids] * NUM_ROWS, "attention_mask": [[1] * NUM_TOKENS] * NUM_ROWS}
@@ -117,10 +137,20 @@ def loader_cases() -> Iterator[Case]:
     lists, arrays = (
         torch.utils.data.DataLoader(source, batch_size=BATCH_SIZE, collate_fn=list) for source in (rows, rows.with_format("numpy"))
     )
+    as_arrays = rows.with_format("numpy")
+
+    def batched_reads() -> list[Mapping[str, Any]]:
+        return [as_arrays[start : start + BATCH_SIZE] for start in range(0, NUM_ROWS, BATCH_SIZE)]
+
+    def check() -> None:
+        by_row = [[dict(zip(batch, values, strict=True)) for values in zip(*batch.values(), strict=True)] for batch in batched_reads()]
+        check_loaders(ours, lists, arrays, by_row)
+
     variants: dict[str, Variant] = {
         OURS: timed(lambda: list(ours)),
         "torch DataLoader": timed(lambda: list(lists)),
         "torch DataLoader, rows as arrays": timed(lambda: list(arrays)),
+        "datasets, batched reads": timed(batched_reads),
     }
     with TemporaryDirectory() as folder, ExitStack() as stack:
         if (packages := peer_folder("twinkle-kit")) is not None:
@@ -132,7 +162,7 @@ def loader_cases() -> Iterator[Case]:
         yield Case(
             name=f"{NUM_ROWS} rows of {NUM_TOKENS} tokens",
             variants=variants,
-            check=lambda: check_loaders(ours, lists, arrays),
+            check=check,
             goals=[Goal(peer="torch DataLoader", at_least=4), Goal(peer="twinkle-kit", at_least=4)],
             counts=lambda: [Count(name="rows encoded by a lazy data set", value=num_lazily_encoded(), at_least=NUM_ROWS, at_most=NUM_ROWS)],
         )
