@@ -121,3 +121,20 @@ def test_padding_is_differentiable() -> None:
 def test_a_mapping_that_is_no_batch_is_told(batch: Any, message: str) -> None:
     with pytest.raises(InvalidData, match=message):
         FlatBatch.from_mapping(batch)
+
+
+def test_a_batch_goes_to_another_device_with_all_of_its_columns() -> None:
+    batch = FlatBatch.from_features([{"input_ids": [1, 2], "loss_scale": [0.5, 1.0]}, {"input_ids": [3], "loss_scale": [1.0]}])
+    assert batch.to(torch.device("cpu")) is batch
+    moved = batch.to(torch.device("meta"))
+    tensors = (moved.input_ids_T, moved.position_ids_T, moved.labels_T, moved.token_columns["loss_scale"])
+    assert {t.device.type for t in tensors} == {"meta"}
+    assert (moved.lengths, moved.has_labels, moved.num_trained_tokens) == ((2, 1), False, 0)
+
+
+@pytest.mark.parametrize("labels", [[-100], [5]])
+def test_a_batch_has_labels_where_any_sample_came_with_them(labels: list[int]) -> None:
+    batch = FlatBatch.from_features([{"input_ids": [1]}, {"input_ids": [2], "labels": labels}])
+    assert batch.has_labels
+    assert all(part.has_labels for part in batch.split(1))
+    assert not any(part.has_labels for part in FlatBatch.from_features([{"input_ids": [1]}, {"input_ids": [2]}]).split(1))
