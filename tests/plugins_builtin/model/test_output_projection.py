@@ -46,6 +46,7 @@ def capped(module: torch.nn.Module, args: Any, outputs: Any) -> None:
 def test_a_hook_on_the_model_gets_logits(folder: Path, kind: str, of: Callable[[Any], torch.nn.Module]) -> None:
     model = TransformersModel(model_id=str(folder), mixed_precision="no")
     if kind == "lora":
+        torch.manual_seed(11)  # of some weights the cap changes the loss by less than can be told
         model.add_adapter_to_model("default", lora())
     row = sample(31, 3)
     free = model.forward_only(inputs=[row])["loss"]
