@@ -11,9 +11,10 @@ from transformers import PreTrainedModel
 
 from twinkle.plugins_builtin.model.transformers._attention_choice import attention_of
 from twinkle.plugins_builtin.model.transformers._forward import run_forward
+from twinkle.plugins_builtin.model.transformers._hook import outputs_are_hooked
 from twinkle.plugins_builtin.model.transformers._lora_linear import fused_adapters, lora_layers
 from twinkle.plugins_builtin.model.transformers._optimizer_group import ForwardResult, OptimizerGroup
-from twinkle.plugins_builtin.model.transformers._output_projection import is_plain, outputs_are_watched, separable_projection
+from twinkle.plugins_builtin.model.transformers._output_projection import is_plain, separable_projection
 from twinkle.plugins_builtin.model.transformers._recompute import Recompute
 from twinkle.plugins_builtin.model.transformers._varlen_attention import varlen_attention
 from twinkle.plugins_builtin.processor._flat_batch import FlatBatch
@@ -54,7 +55,7 @@ class ForwardPass:
             model.train(is_training)
         needs = group.needs(group.train_metrics if is_training else group.eval_metrics)
         projection = self._projection
-        if projection is not None and (not is_plain(self._base, projection) or outputs_are_watched(model)):
+        if projection is not None and (not is_plain(self._base, projection) or outputs_are_hooked(model)):
             projection = None
         # By plan a layer saves in proportion to the tokens, else to the weights of attention too.
         size = batch.num_tokens * (1 if self._attention == "varlen" else batch.max_length)

@@ -27,6 +27,7 @@ from torch import Tensor
 from torch.nn import Dropout, Identity, Linear
 
 from twinkle.kernels._first_derivative import once_differentiable
+from twinkle.plugins_builtin.model.transformers._hook import is_hooked
 from twinkle.plugins_builtin.model.transformers._replaced_forward import replaced_forward
 
 
@@ -149,7 +150,7 @@ def _is_vanilla(layer: LoraLayer) -> bool:
     base, a, b, dropout = layer.base_layer, layer.lora_A[name], layer.lora_B[name], layer.lora_dropout[name]
     dropout_class = Identity if type(dropout) is Identity else Dropout
     parts = ((base, Linear), (a, Linear), (b, Linear), (dropout, dropout_class))
-    are_plain = all(type(part) is cls and _runs(part, cls) and not _is_hooked(part) for part, cls in parts)
+    are_plain = all(type(part) is cls and _runs(part, cls) and not is_hooked(part) for part, cls in parts)
     if not are_plain or a.bias is not None or b.bias is not None:
         return False
     return not (base.weight.requires_grad or (base.bias is not None and base.bias.requires_grad))
@@ -158,7 +159,3 @@ def _is_vanilla(layer: LoraLayer) -> bool:
 def _runs(module: torch.nn.Module, cls: Any) -> bool:
     """Whether a call of ``module`` runs the forward pass of ``cls``, and not one that was put in its place."""
     return bool(module.forward == MethodType(cls.forward, module))
-
-
-def _is_hooked(module: torch.nn.Module) -> bool:
-    return bool(module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from contextlib import AbstractContextManager
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from twinkle.plugins_builtin.model.transformers._hook import is_hooked
 from twinkle.plugins_builtin.model.transformers._replaced_forward import replaced_forward
 
 _LARGEST_LOGIT = 100.0
@@ -26,33 +26,8 @@ def _identity(hidden: Tensor) -> Tensor:
 
 def is_plain(model: PreTrainedModel, projection: torch.nn.Linear) -> bool:
     """Whether ``projection`` still makes the logits of ``model`` by weight and bias alone: no adapter, patch or hook was put over it."""
-    is_whole = type(projection) is torch.nn.Linear and "forward" not in vars(projection) and not _is_hooked(projection)
+    is_whole = type(projection) is torch.nn.Linear and "forward" not in vars(projection) and not is_hooked(projection)
     return is_whole and model.get_output_embeddings() is projection
-
-
-def _is_hooked(module: torch.nn.Module) -> bool:
-    return bool(module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks)
-
-
-def outputs_are_watched(model: torch.nn.Module) -> bool:
-    """Whether a hook sees, and may change, what ``model`` (or what wraps it, or what it wraps) gives back. Those of torch's own sharding
-    do not look at values.
-    """
-    return any(_has_foreign_hooks(wrapped) for wrapped in _wrapped(model))
-
-
-def _wrapped(model: torch.nn.Module) -> Iterable[torch.nn.Module]:
-    """``model``, and through PEFT's and torch's wrappers down to the model that is wrapped."""
-    inner: torch.nn.Module | None = model
-    while inner is not None:
-        yield inner
-        children = dict(inner.named_children())
-        inner = None if isinstance(inner, PreTrainedModel) else children.get("module", children.get("base_model", children.get("model")))
-
-
-def _has_foreign_hooks(module: torch.nn.Module) -> bool:
-    hooks = [*module._forward_hooks.values(), *module._backward_hooks.values(), *module._backward_pre_hooks.values()]
-    return any(not hook.__module__.startswith("torch.distributed.") for hook in hooks)
 
 
 def separable_projection(model: PreTrainedModel) -> torch.nn.Linear | None:
