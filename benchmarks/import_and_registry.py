@@ -236,7 +236,7 @@ def first_of_a_process_case(root: Path, num_more: int) -> Case:
         variants={
             OURS: timed_in_fresh_python(LOOK_UP, many, before="import twinkle"),
             peer: few_s,
-            allowed: lambda: few_s() + 20e-3 * num_more / 10_000,
+            allowed: budget(20e-3 * num_more / 10_000, on_top_of=few_s),
         },
         check=lambda: check_last(output_of(LAST.format(num_more - 1), many).strip(), num_more),
         goals=[Goal(peer=allowed, at_least=1)],
