@@ -72,8 +72,9 @@ def _hint(function: types.FunctionType, annotation: Any) -> Any:
         return Any
     if not isinstance(annotation, str):
         return annotation
+    one_alone = type("one_alone", (), {"__annotations__": {"it": annotation}})
     try:
-        return eval(annotation, function.__globals__)  # as typing.get_type_hints does, but one by one
+        return inspect.get_annotations(one_alone, globals=function.__globals__, eval_str=True)["it"]
     except (NameError, AttributeError, TypeError, SyntaxError):
         return Any
 

@@ -110,7 +110,7 @@ def test_packing_is_timed_alone_where_binpacking_is_not_installed(monkeypatch: p
     from benchmarks import pack_and_load
 
     monkeypatch.setattr(pack_and_load, "find_spec", lambda name: None)
-    case = pack_and_load.packing_case(1_000, 512)
+    case = pack_and_load.packing_case(1_000, 512, None)
     assert list(case.variants) == [OURS]
     assert [goal.peer for goal in case.goals] == ["binpacking"]
     case.check()
