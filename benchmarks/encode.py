@@ -116,7 +116,8 @@ def encodes_a_row(template: Template, rows: Sequence[Any]) -> Count:
     encoder = template._encoder
     counted = _CountingTokenizer(encoder.tokenizer)
     kept = dict(vars(encoder))
-    vars(encoder).update(tokenizer=counted, _bare=SimpleNamespace(current=lambda: counted))
+    copied = SimpleNamespace(current=lambda: counted)
+    vars(encoder).update(tokenizer=counted, _bare=copied, _untrimmed=copied)
     try:
         template.batch_encode(rows)
     finally:
@@ -136,6 +137,10 @@ class _CountingTokenizer:
     def encode_batch_fast(self, texts: list[str], **options: Any) -> Any:
         self.num_texts += len(texts)
         return self.tokenizer.encode_batch_fast(texts, **options)
+
+    def encode_batch(self, texts: list[str], **options: Any) -> Any:
+        self.num_texts += len(texts)
+        return self.tokenizer.encode_batch(texts, **options)
 
 
 def give(kit: SideCar | None, rows: Sequence[Any], folder: Path, new_fingerprint: str | None) -> None:

@@ -12,6 +12,19 @@ from tiny_model import make_model
 
 from twinkle.model import TransformersModel
 
+SMALL: dict[str, Any] = {
+    "vocab_size": 700,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "bos_token_id": None,
+    "eos_token_id": 1,
+    "pad_token_id": 0,
+}
+"""What the configurations of most decoders take, for a model of random weights that reads what :func:`sample` gives."""
+
 
 def make_tiny(folder: Path, **overrides: Any) -> Path:
     """The smallest Qwen3 that has more than one head, layer and key-value group."""

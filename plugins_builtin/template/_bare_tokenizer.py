@@ -7,7 +7,7 @@ from unicodedata import is_normalized
 
 from tokenizers import AddedToken, Tokenizer
 
-from twinkle.plugins_builtin.template._byte_length import text_steps
+from twinkle.plugins_builtin.template._byte_length import copied_parts
 
 
 class BareTokenizer:
@@ -20,17 +20,16 @@ class BareTokenizer:
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
-        self._added: dict[int, AddedToken] = {}
-        self._steps: tuple[bytes, bytes] | None = None
         self._bare: Tokenizer | None = None
+        self._made_of: Any = None
 
     def current(self) -> Tokenizer:
         """Gives ``tokenizer``'s ids for normalized text without special tokens."""
         if self._tokenizer.encode_special_tokens:  # it then reads tokens as text that were special once, which only it knows
             return self._tokenizer
-        added, steps = self._tokenizer.get_added_tokens_decoder(), text_steps(self._tokenizer)
-        if self._bare is None or added != self._added or steps != self._steps:
-            self._bare, self._added, self._steps = self._made(added), added, steps
+        parts = copied_parts(self._tokenizer)
+        if self._bare is None or parts != self._made_of:
+            self._bare, self._made_of = self._made(parts[0]), parts
         return self._bare
 
     def _made(self, added: dict[int, AddedToken]) -> Tokenizer:
@@ -47,4 +46,4 @@ class BareTokenizer:
         return bare if same_ids else tokenizer
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_added": {}, "_bare": None}  # it would be a second vocabulary there
+        return {**vars(self), "_bare": None, "_made_of": None}  # it would be a second vocabulary there

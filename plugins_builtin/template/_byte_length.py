@@ -90,6 +90,11 @@ def text_steps(tokenizer: Tokenizer) -> tuple[bytes, bytes]:
     return _settings(tokenizer.normalizer), _settings(tokenizer.pre_tokenizer)
 
 
+def copied_parts(tokenizer: Tokenizer) -> tuple[dict[int, AddedToken], bytes, bytes]:
+    """What may change in ``tokenizer`` while a copy of it stays as it is. Its model may too, but to see that takes its whole vocabulary."""
+    return tokenizer.get_added_tokens_decoder(), *text_steps(tokenizer)
+
+
 def _settings(component: Any) -> bytes:
     settings: bytes = b"null" if component is None else component.__getstate__()
     return settings

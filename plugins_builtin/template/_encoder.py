@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from tokenizers import Encoding, Tokenizer
 
 from twinkle.plugins_builtin.template._bare_tokenizer import BareTokenizer
-from twinkle.plugins_builtin.template._byte_length import ByteLengths, text_steps
+from twinkle.plugins_builtin.template._byte_length import ByteLengths
 from twinkle.plugins_builtin.template._label import Span, token_spans
-from twinkle.plugins_builtin.template._tokenizer import untrimmed
+from twinkle.plugins_builtin.template._untrimmed_tokenizer import UntrimmedTokenizer
 
 Tokens = tuple[list[int], list[Span]]
 """Token ids, and ranges of them."""
@@ -29,8 +29,7 @@ class Encoder:
         self.add_special_tokens = add_special_tokens
         self._lengths = None if add_special_tokens else ByteLengths.of(tokenizer)
         self._bare = BareTokenizer(tokenizer)
-        self._untrimmed: Tokenizer | None = None
-        self._copied: tuple[object, ...] = ()
+        self._untrimmed = UntrimmedTokenizer(tokenizer)
 
     def encode(self, texts: Sequence[str], spans: Sequence[Sequence[Span]]) -> list[Tokens]:
         """The ids of each of ``texts`` and the tokens in its ``spans``: one call of the tokenizer, or more where texts differ in kind."""
@@ -60,20 +59,7 @@ class Encoder:
         return _unbounded(self.tokenizer).encode_batch_fast(texts, add_special_tokens=self.add_special_tokens) if texts else []
 
     def _with_offsets(self, texts: list[str]) -> list[Encoding]:
-        return _unbounded(self._with_whole_offsets()).encode_batch(texts, add_special_tokens=self.add_special_tokens) if texts else []
-
-    def _with_whole_offsets(self) -> Tokenizer:
-        if self._untrimmed is None or (self._untrimmed is not self.tokenizer and _copied_parts(self.tokenizer) != self._copied):
-            self._untrimmed = untrimmed(self.tokenizer)
-            self._copied = () if self._untrimmed is self.tokenizer else _copied_parts(self.tokenizer)
-        if self._untrimmed is not self.tokenizer:
-            self._untrimmed.encode_special_tokens = self.tokenizer.encode_special_tokens
-        return self._untrimmed
-
-
-def _copied_parts(tokenizer: Tokenizer) -> tuple[object, ...]:
-    """What may change in ``tokenizer`` while a copy of it stays as it is."""
-    return tokenizer.get_added_tokens_decoder(), *text_steps(tokenizer)
+        return _unbounded(self._untrimmed.current()).encode_batch(texts, add_special_tokens=self.add_special_tokens) if texts else []
 
 
 def _unbounded(tokenizer: Tokenizer) -> Tokenizer:

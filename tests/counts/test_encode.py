@@ -18,16 +18,12 @@ class CountingTokenizer:
     """A Rust tokenizer that notes what it is asked."""
 
     truncation = padding = None
-    post_processor = None
 
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
         self.without_offsets: list[int] = []
         self.with_offsets: list[int] = []
         self.num_written = 0
-
-    def encode(self, *args: Any, **options: Any) -> Any:
-        return self._tokenizer.encode(*args, **options)
 
     def encode_batch_fast(self, texts: list[str], **options: Any) -> Any:
         self.without_offsets.append(len(texts))
@@ -46,7 +42,8 @@ class CountingTokenizer:
 def counted(folder: Path, **settings: Any) -> tuple[Template, CountingTokenizer]:
     template = Template(folder, **settings)
     tokenizer = CountingTokenizer(template._encoder.tokenizer)
-    vars(template._encoder).update(tokenizer=tokenizer, _bare=SimpleNamespace(current=lambda: tokenizer))
+    copied = SimpleNamespace(current=lambda: tokenizer)
+    vars(template._encoder).update(tokenizer=tokenizer, _bare=copied, _untrimmed=copied)
     return template, tokenizer
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_training import make_tiny, packed, sample
+from tiny_training import SMALL, make_tiny, packed, sample
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AutoModelForCausalLM, BloomConfig, GPT2Config, LlamaConfig, MistralConfig, PretrainedConfig, Qwen2Config
 
@@ -20,17 +20,6 @@ from twinkle.plugins_builtin.model.transformers._varlen_attention import Attenti
 from twinkle.processor import InputProcessor
 
 LENGTHS = [(5,), (4, 4, 4), (3, 50, 7, 7, 33, 1, 90), (1, 2), (64, 1, 1, 200)]
-SMALL: dict[str, Any] = {
-    "vocab_size": 700,
-    "hidden_size": 32,
-    "intermediate_size": 48,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "bos_token_id": None,
-    "eos_token_id": 1,
-    "pad_token_id": 0,
-}
 NO_DROPOUT = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
 CONFIGS: dict[str, PretrainedConfig] = {
     "llama": LlamaConfig(**SMALL),

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 import torch
-from tiny_training import sample
+from tiny_training import SMALL, sample
 from transformers import (
     AfmoeConfig,
     Gemma3TextConfig,
@@ -24,17 +22,6 @@ from transformers import (
 from twinkle.model import TransformersModel
 from twinkle.plugins_builtin.model.transformers._attention_choice import attention_of
 
-SMALL: dict[str, Any] = {
-    "vocab_size": 700,
-    "hidden_size": 32,
-    "intermediate_size": 48,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "bos_token_id": None,
-    "eos_token_id": 1,
-    "pad_token_id": 0,
-}
 HYBRID = {"mamba_n_heads": 8, "mamba_d_head": 8, "shared_intermediate_size": 32, "num_local_experts": 0}
 OPT = {"ffn_dim": 48, "word_embed_proj_dim": 32, "dropout": 0.0, "bos_token_id": None, "eos_token_id": 1, "pad_token_id": 0}
 CASES: dict[str, tuple[PretrainedConfig, str | None, str]] = {

@@ -8,24 +8,12 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_training import lora, make_tiny, sample
+from tiny_training import SMALL, lora, make_tiny, sample
 from torch.nn.functional import cross_entropy
 from transformers import CohereConfig, Gemma2Config, Gemma2ForCausalLM, GraniteConfig, PretrainedConfig, Qwen3Config
 
 from twinkle.core.errors import InvalidArgument
 from twinkle.model import TransformersModel
-
-SMALL: dict[str, Any] = {
-    "vocab_size": 700,
-    "hidden_size": 32,
-    "intermediate_size": 48,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "bos_token_id": None,
-    "eos_token_id": 1,
-    "pad_token_id": 0,
-}
 
 
 def loss_of_whole_logits(model: TransformersModel, row: dict[str, Any]) -> float:

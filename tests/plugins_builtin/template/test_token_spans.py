@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors
 
 from twinkle.plugins_builtin.template._label import shifted_labels, token_spans
-from twinkle.plugins_builtin.template._tokenizer import untrimmed
+from twinkle.plugins_builtin.template._untrimmed_tokenizer import untrimmed
 
 
 class Offsets:
