@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
 
 import pytest
 
 from twinkle.cli.interrupt import stop_on_interrupt
+
+
+@pytest.fixture(autouse=True)
+def interrupts() -> Iterator[None]:
+    """They raise: a shell starts what runs in the background with interrupts ignored, and tests inherit that."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def test_the_first_interrupt_is_a_wish_and_the_second_is_obeyed_at_once() -> None:
